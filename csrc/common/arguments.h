@@ -1,0 +1,95 @@
+// What every backend's kernels take: plain pointers and sizes, no torch.
+//
+// A batch is `batch` rows of `dim` elements. Inputs may have any distance `stride` between their
+// rows; outputs are packed (distance `dim`).
+#pragma once
+
+#include <cstdint>
+
+#include "penalty_term.h"
+
+namespace wgan_fast {
+
+struct Half {
+  uint16_t bits;
+};
+struct BFloat16 {
+  uint16_t bits;
+};
+
+// The type in which one element is computed, and in which norms and penalties are returned.
+template <class T>
+struct Compute {
+  using type = float;
+};
+template <>
+struct Compute<double> {
+  using type = double;
+};
+template <class T>
+using compute_t = typename Compute<T>::type;
+
+template <class T>
+struct Rows {
+  T* data;
+  int64_t stride;
+};
+
+// Where the mixing factor of sample b comes from: `given[b]`, or when that is null, drawn for
+// sample `first_sample + b` under the seed. A seed that lives on the device is read there, by the
+// kernel.
+template <class T>
+struct Epsilon {
+  const compute_t<T>* given;
+  uint64_t seed;
+  const uint64_t* device_seed;
+  int64_t first_sample;
+};
+
+template <class T>
+struct InterpolateArgs {
+  Rows<const T> real;
+  Rows<const T> fake;
+  T* out;
+  Epsilon<T> epsilon;
+  int64_t batch;
+  int64_t dim;
+};
+
+template <class T>
+struct InterpolateBackwardArgs {
+  Rows<const T> grad;
+  T* grad_real;
+  T* grad_fake;
+  Epsilon<T> epsilon;
+  int64_t batch;
+  int64_t dim;
+};
+
+template <class T>
+struct NormPenaltyArgs {
+  Rows<const T> gradients;
+  compute_t<T>* penalty;  // [1] when reduce, else [batch]
+  compute_t<T>* norms;    // [batch]
+  PenaltyTerm<double> term;
+  double scale;
+  bool reduce;
+  int64_t batch;
+  int64_t dim;
+};
+
+template <class T>
+struct NormPenaltyBackwardArgs {
+  Rows<const T> gradients;
+  const compute_t<T>* norms;         // [batch]
+  const compute_t<T>* grad_penalty;  // [1] when reduce, else [batch]
+  const compute_t<T>* grad_norms;    // [batch], or null
+  T* out;
+  PenaltyTerm<double> term;
+  double scale;
+  bool reduce;
+  int64_t batch;
+  int64_t dim;
+};
+
+}  // namespace wgan_fast

@@ -1,0 +1,3 @@
+// The kernels for any processor that the compiler was told about: x86-64-v2, aarch64 with NEON.
+#define WGAN_FAST_ISA baseline
+#include "instruction_set.h"

@@ -1,0 +1,136 @@
+// norm_penalty: the norm of each sample's gradient, its penalty, and their sum.
+//
+//   norms[b] = ||gradients[b]||_2
+//   penalty  = scale * sum_b term(norms[b])          (or each summand, when not reduced)
+//   backward: out[b, i] = (scale * grad_penalty * term'(norms[b]) + grad_norms[b]) / norms[b]
+//                         * gradients[b, i],  and 0 where norms[b] = 0
+//
+// Source: Gulrajani et al., arXiv 1704.00028, equation 3.
+// Threads: forward, items of fixed size (some short rows, or one segment of a long row); backward,
+// any cut of the packed elements.
+// Traffic: forward reads N; backward reads N and writes N.
+// Numerics: squares are summed in double, in 32 lanes and then in segments, always in the same
+// order, so that a result depends neither on the number of threads nor, below float64, on the
+// instruction set (the square of a float is exact in a double). A float64 row whose squares leave
+// the range of a double is summed again, divided by its largest entry.
+//
+// Included once for each instruction set, inside that set's namespace.
+#pragma once
+
+constexpr int kLanes = 32;
+
+template <class T>
+double sum_of_squares(const T* __restrict x, int64_t n) {
+  double lane[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int l = 0; l < kLanes; ++l) {
+      const double v = widen(x[i + l]);
+      lane[l] += v * v;
+    }
+  }
+  for (int l = 0; i + l < n; ++l) {
+    const double v = widen(x[i + l]);
+    lane[l] += v * v;
+  }
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int l = 0; l < width; ++l) lane[l] += lane[l + width];
+  }
+  return lane[0];
+}
+
+// sum_of_squares of `rows` rows of a few elements, so few that the compiler knows their number.
+template <int Dim, class T>
+void sums_of_short_rows(const T* __restrict x, int64_t stride, int64_t rows,
+                        double* __restrict out) {
+  for (int64_t b = 0; b < rows; ++b) {
+    double sum = 0;
+    for (int i = 0; i < Dim; ++i) {
+      const double v = widen(x[b * stride + i]);
+      sum += v * v;
+    }
+    out[b] = sum;
+  }
+}
+
+template <class T>
+void sums_of_rows(const T* x, int64_t stride, int64_t dim, int64_t rows, double* out) {
+  switch (dim) {
+    case 1:
+      return sums_of_short_rows<1>(x, stride, rows, out);
+    case 2:
+      return sums_of_short_rows<2>(x, stride, rows, out);
+    case 3:
+      return sums_of_short_rows<3>(x, stride, rows, out);
+    case 4:
+      return sums_of_short_rows<4>(x, stride, rows, out);
+    default:
+      for (int64_t b = 0; b < rows; ++b) out[b] = sum_of_squares(x + b * stride, dim);
+  }
+}
+
+// The norm of a row of doubles whose squares over- or underflow. NaN and infinity come through.
+inline double scaled_norm(const double* x, int64_t n) {
+  double largest = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double magnitude = x[i] < 0 ? -x[i] : x[i];
+    if (!(magnitude <= largest)) largest = magnitude;  // true for NaN as well
+    if (largest != largest) return largest;
+  }
+  if (largest == 0 || largest - largest != 0) return largest;
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += (x[i] / largest) * (x[i] / largest);
+  return largest * __builtin_sqrt(sum);
+}
+
+// From the sums of squares of `rows` rows, starting at `first`, to norms and terms; returns the
+// sum of the terms. `sums` is overwritten.
+template <class T>
+double finish_rows(const NormPenaltyArgs<T>& args, int64_t first, int64_t rows,
+                   double* __restrict sums) {
+  for (int64_t b = 0; b < rows; ++b) sums[b] = __builtin_sqrt(sums[b]);
+  if (sizeof(T) == sizeof(double)) {
+    for (int64_t b = 0; b < rows; ++b) {
+      if (sums[b] > 1e-140 && sums[b] < 1e150) continue;
+      const void* row = args.gradients.data + (first + b) * args.gradients.stride;
+      sums[b] = scaled_norm(static_cast<const double*>(row), args.dim);
+    }
+  }
+  compute_t<T>* norms = args.norms + first;
+  for (int64_t b = 0; b < rows; ++b) norms[b] = static_cast<compute_t<T>>(sums[b]);
+  for (int64_t b = 0; b < rows; ++b) sums[b] = args.term.value(sums[b]);
+  if (!args.reduce) {
+    compute_t<T>* penalty = args.penalty + first;
+    for (int64_t b = 0; b < rows; ++b) {
+      penalty[b] = static_cast<compute_t<T>>(args.scale * sums[b]);
+    }
+    return 0;
+  }
+  double total = 0;
+  for (int64_t b = 0; b < rows; ++b) total += sums[b];
+  return total;
+}
+
+template <class T>
+void norm_penalty_backward(const NormPenaltyBackwardArgs<T>& args, int64_t begin, int64_t end) {
+  for (int64_t b = begin / args.dim; b * args.dim < end; ++b) {
+    const double norm = args.norms[b];
+    const double grad_penalty = args.grad_penalty[args.reduce ? 0 : b];
+    double slope = args.scale * grad_penalty * args.term.derivative(norm);
+    if (args.grad_norms != nullptr) slope += args.grad_norms[b];
+    const T* __restrict x = args.gradients.data + b * args.gradients.stride;
+    T* __restrict out = args.out + b * args.dim;
+    const int64_t lo = max(begin - b * args.dim, int64_t{0});
+    const int64_t hi = min(end - b * args.dim, args.dim);
+    const auto factor = static_cast<compute_t<T>>(slope / norm);
+    if (norm == 0) {
+      for (int64_t i = lo; i < hi; ++i) out[i] = narrow<T>(0);
+    } else if (factor - factor == 0) {
+      for (int64_t i = lo; i < hi; ++i) out[i] = narrow<T>(factor * widen(x[i]));
+    } else {  // the norm is so small that 1 / norm overflows, or something is not finite
+      for (int64_t i = lo; i < hi; ++i) {
+        out[i] = narrow<T>(static_cast<compute_t<T>>(slope * (widen(x[i]) / norm)));
+      }
+    }
+  }
+}

@@ -1,0 +1,96 @@
+"""Builds the native kernels: the build switches and the list of sources, nothing else.
+
+WGAN_FAST_BUILD=auto   what can be built: CUDA where nvcc and a CUDA torch are found (or FORCE_CUDA=1),
+                       the CPU where a C++ compiler is found, otherwise pure PyTorch   (the default)
+WGAN_FAST_BUILD=none   pure PyTorch
+WGAN_FAST_BUILD=cpu    the CPU kernels, or an error
+WGAN_FAST_BUILD=cuda   the CPU and CUDA kernels, or an error
+"""
+
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from setuptools import setup
+
+MODE = os.environ.get("WGAN_FAST_BUILD", "auto")
+TARGET = "0x020b000000000000"  # the stable ABI of torch 2.11; runs under every later torch
+WITHOUT_TORCH = """
+wgan_fast: the build environment has no torch, so the kernels cannot be compiled. Type
+    pip install --no-build-isolation .
+in an environment that has torch (2.11 or later), setuptools and ninja, or
+    WGAN_FAST_BUILD=none pip install .
+for the pure PyTorch version, which needs no compiler and gives the same results, slower.
+"""
+
+
+def has_compiler():
+    return shutil.which(os.environ.get("CXX", "c++").split()[0]) or shutil.which("g++")
+
+
+def native_extension():
+    """The arguments of setup() that build the extension."""
+    from torch.utils import cpp_extension
+
+    with_cuda = MODE == "cuda" or (MODE == "auto" and wants_cuda(cpp_extension))
+    if with_cuda and cpp_extension.CUDA_HOME is None:
+        sys.exit("wgan_fast: WGAN_FAST_BUILD=cuda or FORCE_CUDA=1, but nvcc was not found. Set CUDA_HOME.")
+    rooms = ["cpu", "torch", *(["cuda"] if with_cuda else [])]
+    sources = [str(path) for room in rooms for path in sorted(Path("csrc", room).glob("*.c*"))]
+    if not with_cuda:
+        sources.remove(str(Path("csrc/torch/cuda.cpp")))
+    optimise = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+    if platform.machine() == "x86_64":
+        optimise.append("-march=x86-64-v2")
+    extension = (cpp_extension.CUDAExtension if with_cuda else cpp_extension.CppExtension)(
+        "wgan_fast._C",
+        sources,
+        py_limited_api=True,
+        define_macros=[("TORCH_TARGET_VERSION", TARGET)],
+        extra_compile_args={"cxx": [*optimise, "-Wall", "-Wextra"], "nvcc": ["-O3", "--use_fast_math=false"]},
+    )
+
+    class Build(cpp_extension.BuildExtension):
+        def build_extensions(self):
+            try:
+                super().build_extensions()
+            except Exception as error:
+                if MODE != "auto":
+                    raise
+                print(f"wgan_fast: the kernels could not be compiled, installing without: {error}", file=sys.stderr)
+                self.extensions.clear()
+
+    return {
+        "ext_modules": [extension],
+        "cmdclass": {"build_ext": Build},
+        "options": {"bdist_wheel": {"py_limited_api": "cp310"}},
+    }
+
+
+def wants_cuda(cpp_extension):
+    import torch
+
+    forced = os.environ.get("FORCE_CUDA", "0") == "1"
+    return forced or (torch.version.cuda is not None and cpp_extension.CUDA_HOME is not None)
+
+
+def arguments():
+    if MODE not in ("auto", "none", "cpu", "cuda"):
+        sys.exit(f"wgan_fast: WGAN_FAST_BUILD must be auto, none, cpu or cuda, but it is {MODE!r}")
+    if MODE == "none":
+        return {}
+    if not has_compiler():
+        if MODE == "auto":
+            print("wgan_fast: no C++ compiler found, installing the pure PyTorch version", file=sys.stderr)
+            return {}
+        sys.exit(f"wgan_fast: WGAN_FAST_BUILD={MODE}, but no C++ compiler was found. Install g++ or clang++, or set CXX.")
+    try:
+        import torch  # noqa: F401 - is it there?
+    except ImportError:
+        sys.exit(WITHOUT_TORCH)
+    return native_extension()
+
+
+setup(**arguments())
