@@ -37,10 +37,11 @@ def native_extension():
     with_cuda = MODE == "cuda" or (MODE == "auto" and wants_cuda(cpp_extension))
     if with_cuda and cpp_extension.CUDA_HOME is None:
         sys.exit("wgan_fast: WGAN_FAST_BUILD=cuda or FORCE_CUDA=1, but nvcc was not found. Set CUDA_HOME.")
-    rooms = ["cpu", "torch", *(["cuda"] if with_cuda else [])]
-    sources = [str(path) for room in rooms for path in sorted(Path("csrc", room).glob("*.c*"))]
+    rooms = ["cpu", "cuda", "torch"] if with_cuda else ["cpu", "torch"]
+    files = [path for room in rooms for path in sorted(Path("csrc", room).iterdir())]
+    sources = [str(path) for path in files if path.suffix in (".cpp", ".cu")]
     if not with_cuda:
-        sources.remove(str(Path("csrc/torch/cuda.cpp")))
+        sources = [source for source in sources if Path(source).name != "cuda.cpp"]
     optimise = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
     if platform.machine() == "x86_64":
         optimise.append("-march=x86-64-v2")
@@ -49,7 +50,7 @@ def native_extension():
         sources,
         py_limited_api=True,
         define_macros=[("TORCH_TARGET_VERSION", TARGET)],
-        extra_compile_args={"cxx": [*optimise, "-Wall", "-Wextra"], "nvcc": ["-O3", "--use_fast_math=false"]},
+        extra_compile_args={"cxx": [*optimise, "-Wall", "-Wextra"], "nvcc": ["-O3"]},
     )
 
     class Build(cpp_extension.BuildExtension):

@@ -204,30 +204,30 @@ std::tuple<Tensor, Tensor> interpolate_backward_from(const Tensor& grad, const S
 }
 
 template <class Backend>
-Tensor interpolate(const Tensor& real, const Tensor& fake, const Tensor& epsilon) {
+Tensor interpolate_op(const Tensor& real, const Tensor& fake, const Tensor& epsilon) {
   return interpolate_from<Backend>(real, fake, GivenEpsilon{epsilon});
 }
 
 template <class Backend>
-Tensor random_interpolate(const Tensor& real, const Tensor& fake, const Tensor& seed,
-                          int64_t first_sample) {
+Tensor random_interpolate_op(const Tensor& real, const Tensor& fake, const Tensor& seed,
+                             int64_t first_sample) {
   return interpolate_from<Backend>(real, fake, DrawnEpsilon{seed, first_sample});
 }
 
 template <class Backend>
-std::tuple<Tensor, Tensor> interpolate_backward(const Tensor& grad, const Tensor& epsilon) {
+std::tuple<Tensor, Tensor> interpolate_backward_op(const Tensor& grad, const Tensor& epsilon) {
   return interpolate_backward_from<Backend>(grad, GivenEpsilon{epsilon});
 }
 
 template <class Backend>
-std::tuple<Tensor, Tensor> random_interpolate_backward(const Tensor& grad, const Tensor& seed,
-                                                       int64_t first_sample) {
+std::tuple<Tensor, Tensor> random_interpolate_backward_op(const Tensor& grad, const Tensor& seed,
+                                                          int64_t first_sample) {
   return interpolate_backward_from<Backend>(grad, DrawnEpsilon{seed, first_sample});
 }
 
 template <class Backend>
-std::tuple<Tensor, Tensor> norm_penalty(const Tensor& gradients, double target, bool one_sided,
-                                        double power, double scale, bool reduce) {
+std::tuple<Tensor, Tensor> norm_penalty_op(const Tensor& gradients, double target, bool one_sided,
+                                           double power, double scale, bool reduce) {
   check_rows(gradients, "gradients");
   const auto [batch, dim] = shape_of(gradients);
   STD_TORCH_CHECK(batch * dim > 0, "gradients must not be empty");
@@ -250,10 +250,10 @@ std::tuple<Tensor, Tensor> norm_penalty(const Tensor& gradients, double target, 
 }
 
 template <class Backend>
-Tensor norm_penalty_backward(const Tensor& gradients, const Tensor& norms,
-                             const Tensor& grad_penalty, const std::optional<Tensor>& grad_norms,
-                             double target, bool one_sided, double power, double scale,
-                             bool reduce) {
+Tensor norm_penalty_backward_op(const Tensor& gradients, const Tensor& norms,
+                                const Tensor& grad_penalty, const std::optional<Tensor>& grad_norms,
+                                double target, bool one_sided, double power, double scale,
+                                bool reduce) {
   check_rows(gradients, "gradients");
   const auto [batch, dim] = shape_of(gradients);
   const ScalarType dtype = compute_dtype(gradients);
@@ -284,12 +284,12 @@ Tensor norm_penalty_backward(const Tensor& gradients, const Tensor& norms,
 // Registers every op of this file for one backend; the schemas are defined in Python.
 template <class Backend>
 void register_ops(torch::stable::detail::StableLibrary& library) {
-  library.impl("interpolate", TORCH_BOX(&interpolate<Backend>));
-  library.impl("interpolate_backward", TORCH_BOX(&interpolate_backward<Backend>));
-  library.impl("random_interpolate", TORCH_BOX(&random_interpolate<Backend>));
-  library.impl("random_interpolate_backward", TORCH_BOX(&random_interpolate_backward<Backend>));
-  library.impl("norm_penalty", TORCH_BOX(&norm_penalty<Backend>));
-  library.impl("norm_penalty_backward", TORCH_BOX(&norm_penalty_backward<Backend>));
+  library.impl("interpolate", TORCH_BOX(&interpolate_op<Backend>));
+  library.impl("interpolate_backward", TORCH_BOX(&interpolate_backward_op<Backend>));
+  library.impl("random_interpolate", TORCH_BOX(&random_interpolate_op<Backend>));
+  library.impl("random_interpolate_backward", TORCH_BOX(&random_interpolate_backward_op<Backend>));
+  library.impl("norm_penalty", TORCH_BOX(&norm_penalty_op<Backend>));
+  library.impl("norm_penalty_backward", TORCH_BOX(&norm_penalty_backward_op<Backend>));
 }
 
 }  // namespace wgan_fast

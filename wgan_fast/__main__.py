@@ -1,0 +1,67 @@
+"""``python -m wgan_fast``: what is installed, which backend serves each operator, and why."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+import torch
+
+from . import __version__, fast_gradient_penalty, native
+from .ops import REGISTRY
+
+
+def versions() -> list[str]:
+    devices = [f"cpu ({torch.get_num_threads()} threads)"]
+    if torch.cuda.is_available():
+        devices += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return [
+        f"wgan_fast  {__version__}",
+        f"torch      {torch.__version__} (CUDA {torch.version.cuda or 'none'})",
+        f"python     {platform.python_version()} on {platform.system()} {platform.machine()}",
+        f"devices    {', '.join(devices)}",
+    ]
+
+
+def backends(device_type: str) -> list[str]:
+    """Which backend serves each operator on this type of device; why not the compiled kernels."""
+    lines = [f"on {device_type}"]
+    reasons: set[str] = set()
+    for name in REGISTRY:
+        reason = native.why_not(name, device_type)
+        lines.append(f"  {name:<28} {'native' if reason is None else 'reference'}")
+        reasons |= {reason} - {None}
+    if not reasons and device_type == "cpu":
+        lines.append(f"  instruction set: {native.cpu_capability()}")
+    how = native.HOW_TO_BUILD_CUDA if device_type == "cuda" else native.HOW_TO_BUILD
+    for reason in sorted(reasons):
+        lines += [f"  why not native: {reason}", f"  what to do, in the source folder: {how}"]
+    return lines
+
+
+def works(device: str) -> bool:
+    """Whether a penalty can be computed and differentiated."""
+    critic = torch.nn.Sequential(
+        torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1)
+    ).to(device)
+    real, fake = torch.randn(2, 4, 3, device=device)
+    penalty = fast_gradient_penalty(critic, real, fake)
+    penalty.backward()
+    return bool(torch.isfinite(penalty))
+
+
+def main() -> int:
+    print("\n".join(versions()))
+    ok = True
+    for device in ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]:
+        print("\n" + "\n".join(backends(device)))
+        worked = works(device)
+        print(f"  fast_gradient_penalty: {'works' if worked else 'FAILED'}")
+        ok = ok and worked
+    if not torch.cuda.is_available():
+        print("\non cuda\n  torch sees no CUDA device")
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""What the user gave: checked, with an error that says what to do."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def describe(value: Any) -> str:
+    """A value as an error message names it: a tensor by dtype, shape and device."""
+    if isinstance(value, Tensor):
+        return f"a {value.dtype} tensor of shape {list(value.shape)} on {value.device}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"a {type(value).__name__}"
+
+
+def check_samples(samples: Any, name: str) -> None:
+    """``samples`` must be a dense floating tensor ``[B, *]`` that is not empty."""
+    if not isinstance(samples, Tensor):
+        raise TypeError(f"{name} must be a tensor [B, *], but it is {describe(samples)}")
+    if samples.layout != torch.strided:
+        raise TypeError(
+            f"{name} must be a dense tensor, but its layout is {samples.layout}; "
+            f"call {name}.to_dense()"
+        )
+    if samples.dtype not in _DTYPES:
+        raise TypeError(
+            f"{name} must be float64, float32, bfloat16 or float16, but it is {samples.dtype}; "
+            f"convert it, for example with {name}.float()"
+        )
+    if samples.dim() == 0:
+        raise ValueError(f"{name} must be [B, *] with a batch dimension, but it is 0-dimensional")
+    if samples.numel() == 0:
+        raise ValueError(f"{name} must not be empty, but its shape is {list(samples.shape)}")
+
+
+def check_pair(real: Any, fake: Any) -> None:
+    """``real`` and ``fake`` must be samples of the same shape, dtype and device."""
+    check_samples(real, "real")
+    check_samples(fake, "fake")
+    if fake.shape != real.shape:
+        raise ValueError(
+            f"fake must have the shape of real, {list(real.shape)}, but it is {list(fake.shape)}"
+        )
+    if fake.dtype != real.dtype:
+        raise TypeError(
+            f"fake must have the dtype of real, {real.dtype}, but it is {fake.dtype}; "
+            "convert it with fake.to(real.dtype)"
+        )
+    if fake.device != real.device:
+        raise ValueError(
+            f"fake must be on the device of real, {real.device}, but it is on {fake.device}; "
+            "move it with fake.to(real.device)"
+        )
+
+
+def check_number(value: Any, name: str, least: float = 0.0) -> float:
+    """``value`` must be a finite number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, but it is {describe(value)}")
+    if not math.isfinite(value) or value < least:
+        raise ValueError(f"{name} must be a finite number >= {least:g}, but it is {value}")
+    return float(value)
+
+
+def check_bool(value: Any, name: str) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, but it is {describe(value)}")
+
+
+def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, choices))}, but it is {describe(value)}"
+        )
+
+
+def check_chunk_size(chunk_size: Any) -> None:
+    if chunk_size is None:
+        return
+    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int):
+        raise TypeError(f"chunk_size must be an integer or None, but it is {describe(chunk_size)}")
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1, but it is {chunk_size}")
+
+
+def check_inference_mode() -> None:
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            "a gradient penalty needs gradients, which torch.inference_mode() rules out; use "
+            "torch.no_grad() to get the value without a graph"
+        )
+
+
+def check_epsilon(epsilon: Any, real: Tensor, generator: Any) -> Tensor:
+    """``epsilon``, in the dtype of the kernels; it must be ``[B]``, with values in [0, 1].
+
+    Looking at the values waits for the device. Without ``epsilon`` nothing does.
+    """
+    batch = len(real)
+    if generator is not None:
+        raise ValueError("generator must be None when epsilon is given: there is nothing to draw")
+    if not isinstance(epsilon, Tensor):
+        raise TypeError(f"epsilon must be a tensor [B], but it is {describe(epsilon)}")
+    if not epsilon.dtype.is_floating_point:
+        raise TypeError(f"epsilon must have a floating dtype, but it is {epsilon.dtype}")
+    if epsilon.shape != (batch,):
+        raise ValueError(
+            f"epsilon must hold one factor for each sample, shape [{batch}], but its shape is "
+            f"{list(epsilon.shape)}"
+        )
+    if epsilon.device != real.device:
+        raise ValueError(
+            f"epsilon must be on the device of real, {real.device}, but it is on {epsilon.device}"
+        )
+    epsilon = epsilon.detach()
+    if not bool(((epsilon >= 0) & (epsilon <= 1)).all()):  # false for NaN as well
+        low, high = epsilon.min().item(), epsilon.max().item()
+        raise ValueError(f"epsilon must lie in [0, 1], but its values go from {low} to {high}")
+    dtype = torch.float64 if real.dtype == torch.float64 else torch.float32
+    return epsilon.to(dtype).contiguous()
+
+
+def draw_seed(generator: Any, samples: Tensor) -> Tensor:
+    """The seed of one draw of mixing factors, from the generator in use: one int64 number.
+
+    It is drawn on the CPU, where it costs no launch and no waiting. Only while a CUDA graph is
+    being captured is it drawn on the device, so that every replay draws anew.
+    """
+    device = torch.device("cpu")
+    if generator is not None:
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(f"generator must be a torch.Generator, but it is {describe(generator)}")
+        device = generator.device
+        if device.type != "cpu" and device != samples.device:
+            raise ValueError(
+                f"generator must be on the CPU or on the device of the samples, {samples.device}, "
+                f"but it is on {device}"
+            )
+    elif samples.is_cuda and torch.cuda.is_current_stream_capturing():
+        device = samples.device
+    return torch.randint(2**63 - 1, (), generator=generator, device=device)

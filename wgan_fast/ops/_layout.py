@@ -1,0 +1,71 @@
+"""How a batch lies in memory, for all backends.
+
+The kernels take a batch as rows: each sample one uninterrupted piece of memory, with its own
+dimensions in any order (``channels_last`` included), and any distance from one sample to the next.
+What they return is packed: the next sample begins where the last one ends.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def is_rows(x: Tensor) -> bool:
+    """Whether each sample of ``x`` (``[B, *]``) is one dense piece of memory."""
+    if x.is_contiguous():
+        return True
+    inner = sorted((s, n) for s, n in zip(x.stride()[1:], x.shape[1:], strict=True) if n != 1)
+    expected = 1
+    for stride, size in inner:
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def as_rows(x: Tensor) -> Tensor:
+    """``x`` itself if its samples are dense, otherwise a contiguous copy."""
+    return x if is_rows(x) else x.contiguous()
+
+
+def packed_strides(x: Tensor) -> tuple[int, ...]:
+    """Strides of a packed tensor whose samples are laid out like those of ``x``."""
+    return (math.prod(x.shape[1:]), *x.stride()[1:])
+
+
+def empty_packed_like(x: Tensor) -> Tensor:
+    """An uninitialised packed tensor with the layout, dtype and device of ``x``."""
+    return torch.empty_strided(x.shape, packed_strides(x), dtype=x.dtype, device=x.device)
+
+
+def packed_like(x: Tensor, result: Tensor) -> Tensor:
+    """``result`` in the packed layout of ``x`` and its dtype; copied only if it is not yet so."""
+    same = all(
+        a == b or n == 1
+        for a, b, n in zip(result.stride(), packed_strides(x), x.shape, strict=True)
+    )
+    if same and result.dtype == x.dtype:
+        return result
+    return empty_packed_like(x).copy_(result)
+
+
+def rows_like(x: Tensor, other: Tensor) -> Tensor:
+    """``other`` with the layout of ``x``'s samples; copied only if it has another one."""
+    same = all(
+        a == b or n == 1
+        for a, b, n in zip(other.stride()[1:], x.stride()[1:], x.shape[1:], strict=True)
+    )
+    return other if same else empty_packed_like(x).copy_(other)
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype in which an element is computed, and that of epsilon, norms and penalties."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def per_sample(values: Tensor, x: Tensor) -> Tensor:
+    """``values`` (``[B]``) shaped to broadcast over the samples of ``x`` (``[B, *]``)."""
+    return values.reshape(-1, *(1,) * (x.dim() - 1))
