@@ -1,7 +1,7 @@
 """Builds the native kernels: the build switches and the list of sources, nothing else.
 
-WGAN_FAST_BUILD=auto   what can be built: CUDA where nvcc and a CUDA torch are found (or FORCE_CUDA=1),
-                       the CPU where a C++ compiler is found, otherwise pure PyTorch   (the default)
+WGAN_FAST_BUILD=auto   the default: CUDA where nvcc and a CUDA torch are found (or FORCE_CUDA=1),
+                       the CPU where a C++ compiler is found, otherwise pure PyTorch
 WGAN_FAST_BUILD=none   pure PyTorch
 WGAN_FAST_BUILD=cpu    the CPU kernels, or an error
 WGAN_FAST_BUILD=cuda   the CPU and CUDA kernels, or an error
@@ -36,7 +36,9 @@ def native_extension():
 
     with_cuda = MODE == "cuda" or (MODE == "auto" and wants_cuda(cpp_extension))
     if with_cuda and cpp_extension.CUDA_HOME is None:
-        sys.exit("wgan_fast: WGAN_FAST_BUILD=cuda or FORCE_CUDA=1, but nvcc was not found. Set CUDA_HOME.")
+        sys.exit(
+            "wgan_fast: WGAN_FAST_BUILD=cuda or FORCE_CUDA=1, but nvcc is not found: set CUDA_HOME."
+        )
     rooms = ["cpu", "cuda", "torch"] if with_cuda else ["cpu", "torch"]
     files = [path for room in rooms for path in sorted(Path("csrc", room).iterdir())]
     sources = [str(path) for path in files if path.suffix in (".cpp", ".cu")]
@@ -60,7 +62,10 @@ def native_extension():
             except Exception as error:
                 if MODE != "auto":
                     raise
-                print(f"wgan_fast: the kernels could not be compiled, installing without: {error}", file=sys.stderr)
+                print(
+                    f"wgan_fast: the kernels could not be compiled, installing without: {error}",
+                    file=sys.stderr,
+                )
                 self.extensions.clear()
 
     return {
@@ -84,9 +89,15 @@ def arguments():
         return {}
     if not has_compiler():
         if MODE == "auto":
-            print("wgan_fast: no C++ compiler found, installing the pure PyTorch version", file=sys.stderr)
+            print(
+                "wgan_fast: no C++ compiler found, installing the pure PyTorch version",
+                file=sys.stderr,
+            )
             return {}
-        sys.exit(f"wgan_fast: WGAN_FAST_BUILD={MODE}, but no C++ compiler was found. Install g++ or clang++, or set CXX.")
+        sys.exit(
+            f"wgan_fast: WGAN_FAST_BUILD={MODE}, but no C++ compiler was found. "
+            "Install g++ or clang++, or set CXX."
+        )
     try:
         import torch  # noqa: F401 - is it there?
     except ImportError:

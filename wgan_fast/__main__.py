@@ -30,7 +30,8 @@ def backends(device_type: str) -> list[str]:
     for name in REGISTRY:
         reason = native.why_not(name, device_type)
         lines.append(f"  {name:<28} {'native' if reason is None else 'reference'}")
-        reasons |= {reason} - {None}
+        if reason is not None:
+            reasons.add(reason)
     if not reasons and device_type == "cpu":
         lines.append(f"  instruction set: {native.cpu_capability()}")
     how = native.HOW_TO_BUILD_CUDA if device_type == "cuda" else native.HOW_TO_BUILD
@@ -41,9 +42,9 @@ def backends(device_type: str) -> list[str]:
 
 def works(device: str) -> bool:
     """Whether a penalty can be computed and differentiated."""
-    critic = torch.nn.Sequential(
-        torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1)
-    ).to(device)
+    critic = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1)).to(
+        device
+    )
     real, fake = torch.randn(2, 4, 3, device=device)
     penalty = fast_gradient_penalty(critic, real, fake)
     penalty.backward()

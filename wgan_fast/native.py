@@ -38,9 +38,7 @@ def serves(op: str, device_type: str) -> bool:
     """Whether a compiled kernel serves the operator ``op`` on devices of this type."""
     if device_type not in ("cpu", "cuda"):
         return False
-    return torch._C._dispatch_has_kernel_for_dispatch_key(
-        f"wgan_fast::{op}", device_type.upper()
-    )
+    return torch._C._dispatch_has_kernel_for_dispatch_key(f"wgan_fast::{op}", device_type.upper())
 
 
 def why_not(op: str, device_type: str) -> str | None:

@@ -8,9 +8,8 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from . import arguments, ops
-from .critic import check_critic, input_gradients
-from .slices import concatenated, slice_arguments, slices_of, summed
+from . import arguments
+from .mechanism import Options, Term, interpolates, penalise
 
 
 @overload
@@ -136,50 +135,8 @@ def fast_gradient_penalty(
         >>> norms.shape
         torch.Size([256])
     """
-    arguments.check_pair(real, fake)
-    check_critic(critic)
     lambda_gp = arguments.check_number(lambda_gp, "lambda_gp")
-    target = arguments.check_number(target, "target")
-    arguments.check_bool(one_sided, "one_sided")
-    arguments.check_bool(return_norms, "return_norms")
-    arguments.check_choice(reduction, "reduction", ("mean", "sum", "none"))
-    arguments.check_choice(backend, "backend", ("auto", "native", "reference"))
-    arguments.check_chunk_size(chunk_size)
-    arguments.check_inference_mode()
-    batch = len(real)
-    real, fake = real.detach(), fake.detach()
-    create_graph = torch.is_grad_enabled()
-    if epsilon is None:
-        seed = arguments.draw_seed(generator, real)
-    else:
-        epsilon = arguments.check_epsilon(epsilon, real, generator)
-
-    def interpolates(piece: slice) -> Tensor:
-        if epsilon is not None:
-            return ops.interpolate(real[piece], fake[piece], epsilon[piece], backend=backend)
-        return ops.random_interpolate(
-            real[piece], fake[piece], seed, piece.start, backend=backend
-        )
-
-    def evaluate(piece: slice) -> tuple[Tensor, Tensor]:
-        points = interpolates(piece)
-        args, kwargs = critic_args, critic_kwargs or {}
-        if len(points) < batch:
-            args, kwargs = slice_arguments((args, kwargs), piece, batch)
-        with torch.enable_grad():
-            gradients = input_gradients(critic, points.requires_grad_(), args, kwargs, create_graph)
-        return ops.norm_penalty(
-            gradients,
-            target=target,
-            one_sided=one_sided,
-            scale=lambda_gp / batch if reduction == "mean" else lambda_gp,
-            reduce=reduction != "none",
-            backend=backend,
-        )
-
-    pieces = slices_of(batch, chunk_size)
-    if len(pieces) == 1:
-        penalty, norms = evaluate(pieces[0])
-    else:
-        penalty, norms = (concatenated if reduction == "none" else summed)(pieces, evaluate)
-    return (penalty, norms.detach()) if return_norms else penalty
+    term = Term(target, one_sided)
+    options = Options(critic_args, critic_kwargs, reduction, chunk_size, backend, return_norms)
+    points = interpolates(real, fake, epsilon, generator, backend)
+    return penalise(critic, points, len(real), lambda_gp, term, options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.utils.checkpoint
@@ -81,11 +81,10 @@ def summed(pieces: list[slice], evaluate: Evaluate) -> tuple[Tensor, Tensor]:
                 gradients[leaf] = part if before is None or part is None else before + part
         total = value.detach() if total is None else total + value.detach()
         del value
-    assert total is not None  # a batch is never empty
     used = {leaf: part for leaf, part in gradients.items() if part is not None}
     if used:
         total = _WithGradients.apply(total, len(used), *used.values(), *used.keys())
-    return total, torch.cat(norms)
+    return cast(Tensor, total), torch.cat(norms)
 
 
 def concatenated(pieces: list[slice], evaluate: Evaluate) -> tuple[Tensor, Tensor]:

@@ -32,29 +32,25 @@ inline Shape shape_of(const Tensor& x) {
 }
 
 // A row is one sample: one uninterrupted piece of memory, its dimensions in any order.
-inline void check_rows(const Tensor& x, const char* name) {
-  STD_TORCH_CHECK(x.dim() >= 1, name, " must have a batch dimension, but it is 0-dimensional");
+inline bool is_rows(const Tensor& x) {
+  if (x.is_contiguous()) return true;
   const auto sizes = x.sizes();
   const auto strides = x.strides();
-  int64_t expected = 1;
-  int64_t left = x.dim() - 1;
-  std::vector<bool> seen(x.dim(), false);
-  for (int64_t d = 1; d < x.dim(); ++d) {
-    if (sizes[d] == 1) {
-      seen[d] = true;
-      --left;
-    }
-  }
-  for (bool found = true; left > 0 && found;) {
-    found = false;
+  int64_t reached = 1;  // elements covered by the dimensions found so far, innermost first
+  for (bool grown = true; grown;) {
+    grown = false;
     for (int64_t d = 1; d < x.dim(); ++d) {
-      if (seen[d] || strides[d] != expected) continue;
-      expected *= sizes[d];
-      seen[d] = found = true;
-      --left;
+      if (sizes[d] == 1 || strides[d] != reached) continue;
+      reached *= sizes[d];
+      grown = true;
     }
   }
-  STD_TORCH_CHECK(left == 0 || x.numel() == 0, name,
+  return reached == shape_of(x).dim;
+}
+
+inline void check_rows(const Tensor& x, const char* name) {
+  STD_TORCH_CHECK(x.dim() >= 1, name, " must have a batch dimension, but it is 0-dimensional");
+  STD_TORCH_CHECK(is_rows(x), name,
                   " must hold each sample in one dense piece of memory; call .contiguous() on it");
 }
 
@@ -81,30 +77,27 @@ inline ScalarType compute_dtype(const Tensor& x) {
   return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
 
-inline Tensor empty(const Tensor& like, const std::vector<int64_t>& sizes,
-                    const std::vector<int64_t>& strides, ScalarType dtype) {
+inline Tensor empty(const Tensor& like, int64_t dim, const int64_t* sizes, const int64_t* strides,
+                    ScalarType dtype) {
   int32_t device_type;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
-  int32_t dtype_code;
-  const auto code = torch::stable::detail::from(dtype);
-  dtype_code = torch::stable::detail::to<int32_t>(code);
+  const auto dtype_code = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
   AtenTensorHandle handle;
-  STABLE_TORCH_ERROR_CODE_CHECK(
-      aoti_torch_empty_strided(static_cast<int64_t>(sizes.size()), sizes.data(), strides.data(),
-                               dtype_code, device_type, like.get_device_index(), &handle));
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+      dim, sizes, strides, dtype_code, device_type, like.get_device_index(), &handle));
   return Tensor(handle);
 }
 
 // A tensor whose samples are laid out like x's, one directly behind the other.
 inline Tensor empty_packed_like(const Tensor& x) {
-  std::vector<int64_t> sizes(x.sizes().begin(), x.sizes().end());
   std::vector<int64_t> strides(x.strides().begin(), x.strides().end());
   strides[0] = shape_of(x).dim;
-  return empty(x, sizes, strides, x.scalar_type());
+  return empty(x, x.dim(), x.sizes().data(), strides.data(), x.scalar_type());
 }
 
 inline Tensor empty_vector(const Tensor& like, int64_t size) {
-  return empty(like, {size}, {1}, compute_dtype(like));
+  const int64_t stride = 1;
+  return empty(like, 1, &size, &stride, compute_dtype(like));
 }
 
 template <class T>
@@ -232,8 +225,8 @@ std::tuple<Tensor, Tensor> norm_penalty_op(const Tensor& gradients, double targe
   const auto [batch, dim] = shape_of(gradients);
   STD_TORCH_CHECK(batch * dim > 0, "gradients must not be empty");
   Tensor norms = empty_vector(gradients, batch);
-  Tensor penalty =
-      reduce ? empty(gradients, {}, {}, compute_dtype(gradients)) : empty_vector(gradients, batch);
+  Tensor penalty = reduce ? empty(gradients, 0, nullptr, nullptr, compute_dtype(gradients))
+                          : empty_vector(gradients, batch);
   with_element_type(gradients, "gradients", [&, batch = batch, dim = dim](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
     typename Backend::Scope scope(gradients);

@@ -38,7 +38,7 @@ def interpolate(real: Tensor, fake: Tensor, epsilon: Tensor, *, backend: str = "
     Gradients: with respect to real, fake and epsilon, to any order.
 
     Numerics: computed as ``fma(epsilon, real - fake, fake)`` in float32 (float64 for float64),
-    rounded once to the dtype of the samples. Processors without FMA, and the reference, round twice.
+    rounded once to the dtype of the samples; without FMA, as in the reference, rounded twice.
 
     Source: arXiv 1704.00028, algorithm 1, line 6.
 

@@ -143,8 +143,7 @@ class _NormPenalty(torch.autograd.Function):
         # that the formula may treat it as given, to any order.
         gradients, norms = ctx.saved_tensors
         if grad_penalty is None:
-            reduce = ctx.settings[-1]
-            grad_penalty = norms.new_zeros(()) if reduce else torch.zeros_like(norms)
+            grad_penalty = norms.new_zeros(() if ctx.settings[-1] else norms.shape)
         if grad_norms is not None:
             grad_norms = grad_norms.contiguous()
         grad = NORM_PENALTY_BACKWARD(

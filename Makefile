@@ -1,0 +1,57 @@
+# make demo    train a WGAN-GP on handwritten digits; pictures in runs/demo   (two minutes on 2 cores)
+# make test    install and run every test
+# make lint    formatting, rules and types
+# make bench-kernels    each CPU kernel against plain PyTorch and the memory bandwidth
+#
+# All of them begin with `make install`, which needs Python 3.10 or later with venv, and is quick
+# the second time. Without a C++ compiler the library is installed in pure PyTorch.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The torch that everything here is tested with. On PyPI's Linux wheels this may bring CUDA along;
+# set TORCH to a wheel or to other pip arguments to choose another build.
+TORCH ?= torch==2.13.0
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint bench-kernels clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
+
+# Reinstalled only when something that the build reads has changed.
+BUILD_INPUTS := pyproject.toml setup.py $(shell find csrc -type f)
+
+install: $(VENV)/installed
+
+$(VENV)/torch:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade "setuptools>=77" wheel ninja numpy
+	$(BIN)/pip install --quiet "$(TORCH)"
+	touch $@
+
+$(VENV)/installed: $(VENV)/torch $(BUILD_INPUTS)
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[examples,test]"
+	touch $@
+
+$(VENV)/lint: pyproject.toml | $(VENV)/installed
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[lint]"
+	touch $@
+
+demo: install
+	$(BIN)/python examples/train.py --name demo
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+
+bench-kernels: install
+	$(BIN)/python -m benchmarks.kernels
+
+clean:
+	rm -rf build dist *.egg-info wgan_fast/*.so

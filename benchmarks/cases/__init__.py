@@ -1,0 +1,1 @@
+"""What is raced: each suite yields its cases, each case its contestants."""
