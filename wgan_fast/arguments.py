@@ -62,7 +62,7 @@ def check_pair(real: Any, fake: Any) -> None:
 
 def check_number(value: Any, name: str, least: float = 0.0) -> float:
     """``value`` must be a finite number of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if type(value) is not float and (isinstance(value, bool) or not isinstance(value, Real)):
         raise TypeError(f"{name} must be a number, but it is {describe(value)}")
     if not math.isfinite(value) or value < least:
         raise ValueError(f"{name} must be a finite number >= {least:g}, but it is {value}")
@@ -103,11 +103,13 @@ def check_epsilon(epsilon: Any, real: Tensor, generator: Any) -> Tensor:
 
     Looking at the values waits for the device. Without ``epsilon`` nothing does.
     """
-    batch = len(real)
+    batch = real.shape[0]
     if generator is not None:
         raise ValueError("generator must be None when epsilon is given: there is nothing to draw")
     if not isinstance(epsilon, Tensor):
         raise TypeError(f"epsilon must be a tensor [B], but it is {describe(epsilon)}")
+    if epsilon.layout != torch.strided:
+        raise TypeError(f"epsilon must be a dense tensor, but its layout is {epsilon.layout}")
     if not epsilon.dtype.is_floating_point:
         raise TypeError(f"epsilon must have a floating dtype, but it is {epsilon.dtype}")
     if epsilon.shape != (batch,):

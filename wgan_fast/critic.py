@@ -14,8 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .arguments import describe
 
-#: The training mode in which each critic was last looked through for batch normalisation.
-_looked_through: weakref.WeakKeyDictionary[torch.nn.Module, bool] = weakref.WeakKeyDictionary()
+#: The critics that were looked through for batch normalisation, in training mode.
+_looked_through: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 
 
 def module_of(critic: Callable[..., Any]) -> torch.nn.Module | None:
@@ -38,9 +38,9 @@ def check_critic(critic: Any) -> None:
 def warn_of_batch_norm(critic: Callable[..., Any]) -> None:
     """Warns once for each critic whose samples depend on each other through batch statistics."""
     module = module_of(critic)
-    if module is None or _looked_through.get(module) == module.training:
+    if module is None or not module.training or module in _looked_through:
         return
-    _looked_through[module] = module.training
+    _looked_through.add(module)
     names = [
         f"{name or 'the critic itself'} ({type(part).__name__})"
         for name, part in module.named_modules()
@@ -101,7 +101,7 @@ _NOT_CONNECTED = (
 
 
 def check_scores(scores: Any, points: Tensor) -> None:
-    batch = len(points)
+    batch = points.shape[0]
     if not isinstance(scores, Tensor):
         what = f"a {type(scores).__name__}" if scores is not None else "None"
         raise TypeError(
@@ -110,7 +110,7 @@ def check_scores(scores: Any, points: Tensor) -> None:
         )
     if not scores.dtype.is_floating_point:
         raise TypeError(f"critic must return floating scores, but they are {scores.dtype}")
-    if scores.dim() == 0 or len(scores) != batch:
+    if scores.dim() == 0 or scores.shape[0] != batch:
         raise ValueError(
             f"critic must return a score for each of the {batch} samples, shape [{batch}, *], but "
             f"it returned shape {list(scores.shape)}; do not average over the batch"

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from . import arguments, ops
 from .critic import check_critic, input_gradients
-from .slices import concatenated, slice_arguments, slices_of, summed
+from .slices import concatenated, part_of, slice_arguments, slices_of, summed
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Term:
     """What a gradient norm n costs: ``|n - target| ** power``, one-sided only above the target."""
 
@@ -28,7 +28,7 @@ class Term:
         arguments.check_number(self.power, "power", least=1.0)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # frozen would cost a microsecond a call
 class Options:
     """The keywords that all penalties share; see :func:`wgan_fast.fast_gradient_penalty`."""
 
@@ -85,7 +85,7 @@ def penalise(
     def evaluate(piece: slice) -> tuple[Tensor, Tensor]:
         x = points(piece).requires_grad_()
         args, kwargs = options.critic_args, options.critic_kwargs or {}
-        if len(x) < batch:
+        if x.shape[0] < batch:
             args, kwargs = slice_arguments((args, kwargs), piece, batch)
         with torch.enable_grad():
             gradients = input_gradients(critic, x, args, kwargs, create_graph)
@@ -125,7 +125,9 @@ def interpolates(
     if epsilon is None:
         seed = arguments.draw_seed(generator, real)
         return lambda piece: ops.random_interpolate(
-            real[piece], fake[piece], seed, piece.start, backend=backend
+            part_of(real, piece), part_of(fake, piece), seed, piece.start, backend=backend
         )
     factors = arguments.check_epsilon(epsilon, real, generator)
-    return lambda piece: ops.interpolate(real[piece], fake[piece], factors[piece], backend=backend)
+    return lambda piece: ops.interpolate(
+        part_of(real, piece), part_of(fake, piece), part_of(factors, piece), backend=backend
+    )

@@ -139,4 +139,4 @@ def fast_gradient_penalty(
     term = Term(target, one_sided)
     options = Options(critic_args, critic_kwargs, reduction, chunk_size, backend, return_norms)
     points = interpolates(real, fake, epsilon, generator, backend)
-    return penalise(critic, points, len(real), lambda_gp, term, options)
+    return penalise(critic, points, real.shape[0], lambda_gp, term, options)

@@ -24,11 +24,16 @@ def slices_of(batch: int, chunk_size: int | None) -> list[slice]:
     return [slice(start, min(start + size, batch)) for start in range(0, batch, size)]
 
 
+def part_of(tensor: Tensor, piece: slice) -> Tensor:
+    """The rows of a slice; the tensor itself if that is all of it."""
+    return tensor if piece.stop - piece.start == tensor.shape[0] else tensor[piece]
+
+
 def slice_arguments(arguments: Any, piece: slice, batch: int) -> Any:
     """Every tensor in ``arguments`` with one row for each sample, cut to ``piece``."""
 
     def cut(tensor: Tensor) -> Tensor:
-        return tensor[piece] if tensor.dim() > 0 and len(tensor) == batch else tensor
+        return tensor[piece] if tensor.dim() > 0 and tensor.shape[0] == batch else tensor
 
     return tree_map_only(Tensor, cut, arguments)
 

@@ -51,7 +51,7 @@ def random_interpolate(
         >>> real, fake = torch.ones(2, 3), torch.zeros(2, 3)
         >>> random_interpolate(real, fake, torch.tensor(0))
         tensor([[0.3990, 0.3990, 0.3990],
-                [0.7978, 0.7978, 0.7978]])
+                [0.9722, 0.9722, 0.9722]])
     """
     real = as_rows(real)
     return RANDOM_INTERPOLATE(real, rows_like(real, fake), seed, first_sample, backend=backend)
@@ -62,7 +62,7 @@ def drawn_epsilon(real: Tensor, seed: Tensor, first_sample: int = 0) -> Tensor:
 
     Example:
         >>> drawn_epsilon(torch.ones(2, 3), torch.tensor(0))
-        tensor([0.3990, 0.7978])
+        tensor([0.3990, 0.9722])
     """
     epsilon = uniform_epsilon(seed, len(real), first_sample, real.device)
     return epsilon.to(compute_dtype(real.dtype))

@@ -1,0 +1,54 @@
+"""What the references and the fake kernels refuse, in the words of ``csrc/torch/ops.h``.
+
+PyTorch would broadcast, convert or compute with integers where the compiled kernels cannot: the
+same mistake must be an error on every backend.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ._layout import compute_dtype
+
+_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise RuntimeError(message)
+
+
+def check_samples(x: Tensor, name: str) -> None:
+    """``x`` must be ``[B, *]`` of one of the four dtypes."""
+    _check(x.dim() >= 1, f"{name} must have a batch dimension, but it is 0-dimensional")
+    expected = "float64, float32, float16 or bfloat16"
+    _check(x.dtype in _DTYPES, f"{name} must be {expected}, but it is {x.dtype}")
+
+
+def check_pair(real: Tensor, fake: Tensor) -> None:
+    """``fake`` must be like ``real``."""
+    check_samples(real, "real")
+    check_samples(fake, "fake")
+    same = (real.shape, real.dtype, real.device) == (fake.shape, fake.dtype, fake.device)
+    _check(same, "real and fake must have the same shape, dtype, device and inner strides")
+
+
+def check_vector(values: Tensor, name: str, x: Tensor, size: int) -> None:
+    """``values`` must be ``size`` numbers of the compute dtype, beside the samples ``x``."""
+    _check(
+        values.numel() == size and values.is_contiguous(),
+        f"{name} must be contiguous with {size} elements, but it has {values.numel()}",
+    )
+    dtype = compute_dtype(x.dtype)
+    _check(values.dtype == dtype, f"{name} must be {dtype}, but it is {values.dtype}")
+    _check(values.device == x.device, f"{name} is on another device than the samples")
+
+
+def check_seed(seed: Tensor, x: Tensor) -> None:
+    """``seed`` must be one int64 number, on the CPU or beside the samples ``x``."""
+    _check(seed.numel() == 1 and seed.dtype == torch.int64, "seed must be one int64 number")
+    _check(
+        seed.device.type == "cpu" or seed.device == x.device,
+        "seed must be on the CPU or on the device of the samples",
+    )
