@@ -1,0 +1,125 @@
+"""The call of a critic whose gradient will be differentiated again, and what pays for it."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from .backends import RECURRENT, plain_attention
+from .convolution import convolutions
+from .prune import cut_zero_paths, with_zero_gradients
+from .replace import Replacing
+
+#: Multiplications in one convolution below which Python's overhead eats what replacing it saves.
+#: Measured on the CPU: it breaks even between 5 and 50 million on one core.
+LEAST_CONVOLUTION = 2**26
+
+#: The same for cutting zero paths, in weights times samples: a batch of 64 through three layers of
+#: 64 units breaks even.
+LEAST_CRITIC = 2**19
+
+#: After a walk that found nothing to cut, this many penalties of the same critic go without one.
+PATIENCE = 63
+
+
+class CriticCall:
+    """A context to call a critic in, so that its double backward costs as little as it can.
+
+    Attention and recurrent networks switch to backends that can be differentiated twice, and
+    convolutions that are large enough are replaced.
+
+        >>> critic = torch.nn.Linear(2, 1)
+        >>> points = torch.randn(8, 2, requires_grad=True)
+        >>> with CriticCall(critic, points) as call:
+        ...     scores = critic(points)
+        >>> (gradients,) = torch.autograd.grad(scores.sum(), points, create_graph=True)
+        >>> gradients = call.prune(gradients)
+
+    Args:
+        module: the critic, or None if it is no module: then nothing is known about it, and
+            everything is looked out for.
+        points: ``[B, *]``, where it will be called; requires a gradient.
+    """
+
+    def __init__(self, module: torch.nn.Module | None, points: Tensor) -> None:
+        self._points = points
+        self._profile = None if module is None else _profile(module)
+        self._handles = 0
+        self._has_hooks = False
+        self._replacing = None
+        if self._profile is None or self._profile.may_replace(points):
+            self._replacing = Replacing(_REPLACEMENTS)
+
+    def __enter__(self) -> CriticCall:
+        plain_attention.__enter__()
+        if self._replacing is not None:
+            self._replacing.__enter__()
+        self._handles = RemovableHandle.next_id
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._has_hooks = RemovableHandle.next_id != self._handles
+        if self._replacing is not None:
+            self._replacing.__exit__(*error)
+        plain_attention.__exit__(*error)
+
+    def prune(self, gradients: Tensor) -> Tensor:
+        """The gradients with the zero paths of their double backward cut, where that pays.
+
+        Not if the critic put a hook on a tensor of its own while it was called: such a hook would
+        be called with None on a cut path. The points get no zeros; nobody asks for their gradient.
+        """
+        profile = self._profile
+        if self._has_hooks or (profile is not None and not profile.may_cut(self._points)):
+            return gradients
+        cut, stranded = cut_zero_paths([gradients])
+        if profile is not None and not cut:
+            profile.patience = PATIENCE
+        stranded = [leaf for leaf in stranded if leaf is not self._points]
+        return with_zero_gradients([gradients], stranded)[0]
+
+
+_REPLACEMENTS = convolutions(LEAST_CONVOLUTION) | RECURRENT
+
+
+@dataclass
+class _Profile:
+    """What is known about a critic from looking through it once: a guide to what pays, no more."""
+
+    weights: int
+    largest_convolution: int
+    is_recurrent: bool
+    patience: int = 0
+
+    def may_replace(self, points: Tensor) -> bool:
+        # No layer has more positions than the input has numbers, unless the critic enlarges it.
+        work = self.largest_convolution * points.numel()
+        return self.is_recurrent or work >= LEAST_CONVOLUTION
+
+    def may_cut(self, points: Tensor) -> bool:
+        if self.weights * len(points) < LEAST_CRITIC and not self.largest_convolution:
+            return False
+        self.patience -= 1
+        return self.patience < 0
+
+
+_profiles: weakref.WeakKeyDictionary[torch.nn.Module, _Profile] = weakref.WeakKeyDictionary()
+
+
+def _profile(module: torch.nn.Module) -> _Profile:
+    profile = _profiles.get(module)
+    if profile is None:
+        sizes = [(parameter.dim(), parameter.numel()) for parameter in module.parameters()]
+        profile = _Profile(
+            weights=sum(size for _, size in sizes),
+            # Whoever calls F.conv2d on parameters of his own is found, too.
+            largest_convolution=max((size for dim, size in sizes if dim > 2), default=0),
+            is_recurrent=any(isinstance(part, torch.nn.RNNBase) for part in module.modules()),
+        )
+        _profiles[module] = profile
+    return profile
