@@ -1,0 +1,182 @@
+"""The command line of train.py: options, their defaults for each data set, and what they may be."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .data import IMAGE_SETS, POINT_SETS
+from .run import RunError, Settings
+
+# What differs from the defaults of Settings. The small penalty weight of the point sets is that of
+# the authors' code for their figures.
+PRESETS: dict[str, dict[str, Any]] = {
+    "digits": {"size": 16, "channels": 1, "width": 32, "steps": 2500, "ema": 0.998},
+    "mnist": {"size": 32, "channels": 1},
+    "cifar10": {"size": 32, "channels": 3},
+    "folder": {"size": 64, "channels": 3},
+} | {
+    name: {"size": 1, "channels": 2, "width": 128, "steps": 3000, "batch_size": 256}
+    | {"lambda_gp": 0.1}
+    for name in POINT_SETS
+}
+QUICK_STEPS = 20
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="train.py",
+        description="Train a WGAN-GP with wgan_fast. Samples, curves, metrics and a checkpoint go"
+        " to OUT/NAME; Ctrl-C stops after the current step and leaves all of them in order.",
+        argument_default=argparse.SUPPRESS,  # what is not given is not there: see settings_of
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--data",
+        type=data_name,
+        metavar="SET",
+        help="digits (scikit-learn's, the default), mnist or cifar10 (the files of torchvision),"
+        " gaussians8, gaussians25 or swissroll (points in the plane), or folder:PATH (all images"
+        " under PATH)",
+    )
+    data.add_argument(
+        "--root", type=absolute, help="where the files of mnist and cifar10 are (data)"
+    )
+    data.add_argument(
+        "--size",
+        type=image_size,
+        help="height and width of the images, a power of two from 8 on; the networks become deeper"
+        " with it (digits 16, mnist and cifar10 32, folder 64)",
+    )
+    data.add_argument(
+        "--channels", type=int, choices=(1, 3), help="of a folder: 1 for grey, 3 for colour (3)"
+    )
+    data.add_argument(
+        "--workers", type=natural, default=0, help="processes that read images of a folder (0)"
+    )
+    method = parser.add_argument_group("training")
+    method.add_argument(
+        "--steps",
+        type=positive,
+        help="generator steps in all (digits 2500, points 3000, else 20000)",
+    )
+    method.add_argument("--batch-size", type=positive, help="samples in a batch (64, points 256)")
+    method.add_argument(
+        "--width", type=positive, help="features of the first layer (64, digits 32, points 128)"
+    )
+    method.add_argument("--n-critic", type=positive, help="critic steps per generator step (5)")
+    method.add_argument("--lambda-gp", type=not_negative, help="penalty weight (10; points 0.1)")
+    method.add_argument(
+        "--learning-rate", type=not_negative, help="of Adam, betas 0 and 0.9 (1e-4)"
+    )
+    method.add_argument(
+        "--ema", type=fraction, help="decay of the generator's average (0.99, digits 0.998)"
+    )
+    method.add_argument("--seed", type=natural, help="of weights, noise and data order (0)")
+    method.add_argument(
+        "--device", type=usable_device, help="cpu, cuda, ... (cuda if there is one)"
+    )
+    method.add_argument("--quick", action="store_true", help=f"{QUICK_STEPS} steps, to try it out")
+    where = parser.add_argument_group("where it goes")
+    where.add_argument("--out", type=Path, default=Path("runs"), help="folder of all runs (runs)")
+    target = where.add_mutually_exclusive_group()
+    target.add_argument(
+        "--name",
+        type=run_name,
+        help="folder of this run (the data set's name); never overwritten:"
+        " if it is taken, a number is added",
+    )
+    target.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="continue the run in this folder, with its settings; --steps may raise its end",
+    )
+    where.add_argument(
+        "--save-every", type=positive, default=1000, help="steps between checkpoints (1000)"
+    )
+    return parser
+
+
+def settings_of(given: dict[str, Any]) -> Settings:
+    """The settings of a new run: what was given, else the data set's preset, else the default."""
+    data = given.get("data", "digits")
+    kind = data.partition(":")[0]
+    if data in POINT_SETS and ("size" in given or "channels" in given):
+        raise RunError(f"--size and --channels are for images, but --data is {data}")
+    if data in IMAGE_SETS and "channels" in given:
+        raise RunError(f"--channels is for folders, but --data is {data}")
+    chosen: dict[str, Any] = {"data": data, "root": absolute("data")}
+    chosen |= PRESETS[kind]
+    chosen |= {"steps": QUICK_STEPS} if "quick" in given else {}
+    chosen |= {f.name: given[f.name] for f in fields(Settings) if f.name in given}
+    return Settings(**chosen)
+
+
+def changed_settings(saved: Settings, given: dict[str, Any]) -> list[str]:
+    """The options that contradict the run to be resumed."""
+    return [
+        f"--{field.name.replace('_', '-')} {given[field.name]} (it began with {value})"
+        for field in fields(saved)
+        if field.name not in ("steps", "root")
+        and field.name in given
+        and given[field.name] != (value := getattr(saved, field.name))
+    ]
+
+
+def checked(convert: Callable[[str], Any], accept: Callable[[Any], bool], must: str) -> Any:
+    """An argparse type: the text converted, or the error that it must be what ``must`` says."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = convert(text)
+        except ValueError:
+            value = None
+        if value is None or not accept(value):
+            raise argparse.ArgumentTypeError(f"must be {must}, but it is {text}")
+        return value
+
+    return parse
+
+
+positive = checked(int, lambda n: n >= 1, "a whole number from 1 on")
+natural = checked(int, lambda n: 0 <= n < 2**31, "a whole number from 0 to 2147483647")
+not_negative = checked(float, lambda x: 0 <= x < math.inf, "a number from 0 on")
+fraction = checked(float, lambda x: 0 <= x < 1, "a number from 0 to below 1")
+image_size = checked(
+    int, lambda n: n >= 8 and n & (n - 1) == 0, "a power of two from 8 on (8, 16, 32, ...)"
+)
+run_name = checked(
+    str, lambda name: name == Path(name).name and name not in ("", ".."), "the name of a folder"
+)
+
+
+def absolute(text: str) -> str:
+    """The path as a run can find it again from another folder."""
+    return str(Path(text).expanduser().resolve())
+
+
+def data_name(text: str) -> str:
+    kind, _, folder = text.partition(":")
+    if kind == "folder" and folder:
+        return f"folder:{absolute(folder)}"
+    if text not in IMAGE_SETS + POINT_SETS:
+        known = ", ".join(IMAGE_SETS + POINT_SETS)
+        raise argparse.ArgumentTypeError(f"must be {known} or folder:PATH, but it is {text}")
+    return text
+
+
+def usable_device(text: str) -> torch.device:
+    try:
+        device = torch.device(text)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(f"{text} cannot be used here: {reason}") from None
+    return device

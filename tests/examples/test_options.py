@@ -1,0 +1,69 @@
+"""The command line of train.py, and the networks that its options shape."""
+
+import pytest
+import torch
+from gan import models
+from gan.options import build_parser, settings_of
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--data dogs", "must be digits, mnist, cifar10, gaussians8"),
+        ("--data folder:", "or folder:PATH, but it is folder:"),
+        ("--size 12", "must be a power of two from 8 on"),
+        ("--size 4", "must be a power of two from 8 on"),
+        ("--steps 0", "must be a whole number from 1 on"),
+        ("--batch-size many", "must be a whole number from 1 on"),
+        ("--lambda-gp -1", "must be a number from 0 on"),
+        ("--learning-rate nan", "must be a number from 0 on"),
+        ("--ema 1", "must be a number from 0 to below 1"),
+        ("--seed -1", "must be a whole number from 0"),
+        ("--device tpu9", "cannot be used here"),
+        ("--name a/b", "must be the name of a folder"),
+        ("--name x --resume y", "not allowed with"),
+    ],
+)
+def test_a_bad_option_is_explained(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit:
+        build_parser().parse_args(arguments.split())
+    assert exit.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--data", "swissroll", "--size", "16"), "--size and --channels are for images"),
+        (("--data", "digits", "--channels", "3"), "--channels is for folders"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(arguments, message, train):
+    status, _, error = train(*arguments)
+    assert status == 2
+    assert message in error
+
+
+def test_help_names_every_data_set():
+    text = build_parser().format_help()
+    for word in ("digits", "mnist", "cifar10", "gaussians8", "gaussians25", "swissroll", "folder:"):
+        assert word in text
+
+
+def test_what_is_given_goes_before_the_preset():
+    given = vars(build_parser().parse_args(["--lambda-gp", "3", "--quick"]))
+    settings = settings_of(given)
+    assert (settings.lambda_gp, settings.size, settings.steps) == (3.0, 16, 20)
+    assert settings_of(given | {"steps": 7}).steps == 7
+
+
+@pytest.mark.parametrize("size", [8, 16, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_networks_become_deeper_with_the_image(size, channels):
+    critic, generator = models.networks((channels, size, size), width=2)
+    convolutions = [layer for layer in critic if isinstance(layer, torch.nn.Conv2d)]
+    assert 4 * 2 ** len(convolutions) == size
+    images = generator(torch.randn(3, models.LATENT))
+    assert images.shape == (3, channels, size, size)
+    assert images.abs().max() <= 1
+    assert critic(images).shape == (3, 1)
