@@ -1,0 +1,1 @@
+"""Tests of the operators: every one of them, on every backend, against a float64 textbook."""

@@ -1,0 +1,1 @@
+"""Tests of the installation, in copies of the source folder."""
