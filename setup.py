@@ -5,11 +5,13 @@ WGAN_FAST_BUILD=auto   the default: CUDA where nvcc and a CUDA torch are found (
 WGAN_FAST_BUILD=none   pure PyTorch
 WGAN_FAST_BUILD=cpu    the CPU kernels, or an error
 WGAN_FAST_BUILD=cuda   the CPU and CUDA kernels, or an error
+TORCH_CUDA_ARCH_LIST   the GPUs to compile for; by default, every generation since Turing
 """
 
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -35,6 +37,8 @@ def native_extension():
     from torch.utils import cpp_extension
 
     with_cuda = MODE == "cuda" or (MODE == "auto" and wants_cuda(cpp_extension))
+    if with_cuda and cpp_extension.CUDA_HOME is None:  # as in every CPU build of torch
+        cpp_extension.CUDA_HOME = os.environ.get("CUDA_HOME") or cpp_extension._find_cuda_home()
     if with_cuda and cpp_extension.CUDA_HOME is None:
         sys.exit(
             "wgan_fast: WGAN_FAST_BUILD=cuda or FORCE_CUDA=1, but nvcc is not found: set CUDA_HOME."
@@ -55,6 +59,14 @@ def native_extension():
         extra_compile_args={"cxx": [*optimise, "-Wall", "-Wextra"], "nvcc": ["-O3"]},
     )
 
+    if with_cuda:
+        os.environ.setdefault("TORCH_CUDA_ARCH_LIST", cuda_architectures(cpp_extension.CUDA_HOME))
+        # With the CUDA runtime inside, one binary serves CPU and CUDA builds of torch.
+        shared = ("cudart", "c10_cuda", "torch_cuda")
+        extension.libraries = [name for name in extension.libraries if name not in shared]
+        extension.libraries += ["cudart_static", "rt", "dl", "pthread"]
+        extension.extra_link_args.append("-Wl,--exclude-libs,libcudart_static.a")
+
     class Build(cpp_extension.BuildExtension):
         def build_extensions(self):
             try:
@@ -73,6 +85,15 @@ def native_extension():
         "cmdclass": {"build_ext": Build},
         "options": {"bdist_wheel": {"py_limited_api": "cp310"}},
     }
+
+
+def cuda_architectures(cuda_home):
+    """Every generation from Turing on that nvcc knows, and PTX of the newest for later ones."""
+    nvcc = str(Path(cuda_home, "bin", "nvcc"))
+    known = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=True)
+    wanted = ["7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0"]
+    chosen = [arch for arch in wanted if f"compute_{arch.replace('.', '')}\n" in known.stdout]
+    return ";".join(chosen) + "+PTX"
 
 
 def wants_cuda(cpp_extension):

@@ -1,0 +1,155 @@
+"""What each CUDA kernel asks of memory, traced on the simulated GPU.
+
+python -m tests.simt.traffic            prints the table
+python -m tests.simt.traffic --write    puts it into docs/cuda.md
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tools import tables
+
+from .backend import SimulatedGpu
+from .cases import DTYPES, Case
+
+SETTINGS = (1.0, False, 2.0, 10.0, True)
+#: A shape for every way in which a kernel can cut the batch; all rows aligned.
+ELEMENTWISE = Case(16, 2048)
+NORMS = {
+    "norms_by_lanes": Case(64, 256),
+    "norms_by_block": Case(8, 2048),
+    "norms_by_segments": Case(2, 20480),
+}
+SHORT_ROWS = Case(4096, 2)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One launch. Bytes are counted once for all lanes of a warp that ask for the same ones."""
+
+    kernel: str
+    case: Case
+    least_bytes: int  # of DESIGN: every input read and every output written once
+    bytes: int
+    vector_bytes: int
+    sectors: int
+    least_sectors: int
+    bank_conflicts: int
+
+    @property
+    def overhead(self) -> float:
+        """Bytes asked for beyond the least, relative to it."""
+        return self.bytes / self.least_bytes - 1
+
+    @property
+    def sector_efficiency(self) -> float:
+        return self.least_sectors / self.sectors
+
+    @property
+    def vector_share(self) -> float:
+        """The share of the bytes that move 16 at a time."""
+        return self.vector_bytes / self.bytes
+
+
+def _bytes(*tensors: Tensor) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def measure(case: Case, tensors: list[Tensor], run: Callable[[SimulatedGpu], Any]) -> Measurement:
+    """Traces one operator. ``tensors`` are its inputs; its results are its outputs."""
+    gpu = SimulatedGpu("trace", max_blocks=case.max_blocks)
+    gpu.on_tensor = lambda t: gpu.module.watch(t.data_ptr(), t.numel() * t.element_size())
+    for tensor in tensors:
+        # Rows with gaps lie in more memory than they have elements.
+        gpu.module.watch(tensor.data_ptr(), tensor.untyped_storage().nbytes())
+    gpu.module.take_traces()
+    results = run(gpu)
+    (trace,) = gpu.module.take_traces()
+    gpu.module.stop_watching()
+    outputs = results if isinstance(results, tuple) else (results,)
+    both = [trace["read"], trace["written"]]
+    return Measurement(
+        kernel=trace["kernel"],
+        case=case,
+        least_bytes=_bytes(*tensors, *outputs),
+        bytes=sum(t["bytes"] for t in both),
+        vector_bytes=sum(t["vector_bytes"] for t in both),
+        sectors=sum(t["sectors"] for t in both),
+        least_sectors=sum(t["least_sectors"] for t in both),
+        bank_conflicts=trace["bank_conflicts"],
+    )
+
+
+def elementwise(case: Case, dtype: torch.dtype) -> Iterator[Measurement]:
+    """The kernels that compute each element by itself."""
+    real, fake = case.batch_of(dtype, seed=1), case.batch_of(dtype, seed=2)
+    seed = torch.tensor(5)
+    yield measure(case, [real, fake], lambda gpu: gpu.random_interpolate(real, fake, seed, 0))
+    yield measure(case, [real], lambda gpu: gpu.random_interpolate_backward(real, seed, 0))
+    _, norms = SimulatedGpu().norm_penalty(real, *SETTINGS)
+    one = torch.ones((), dtype=norms.dtype)
+    yield measure(
+        case,
+        [real, norms, one],
+        lambda gpu: gpu.norm_penalty_backward(real, norms, one, None, *SETTINGS),
+    )
+
+
+def norms(case: Case, dtype: torch.dtype) -> Measurement:
+    gradients = case.batch_of(dtype)
+    return measure(case, [gradients], lambda gpu: gpu.norm_penalty(gradients, *SETTINGS))
+
+
+def measure_all() -> list[Measurement]:
+    """Every kernel in every type, on aligned rows."""
+    found = []
+    for dtype in DTYPES:
+        found += elementwise(ELEMENTWISE, dtype)
+        elements_of_16_bytes = 16 // dtype.itemsize
+        for case in NORMS.values():
+            # The same bytes in every type, so that the same kernel is chosen.
+            dim = case.dim * elements_of_16_bytes // 4
+            found.append(norms(Case(case.batch, dim), dtype))
+    return found
+
+
+def report() -> str:
+    """The table of docs/cuda.md."""
+    return tables.table(
+        [
+            "kernel",
+            "rows",
+            "bytes beyond the least",
+            "16-byte accesses",
+            "sectors used",
+            "conflicts",
+        ],
+        [
+            (
+                f"`{m.kernel}`",
+                f"{m.case.batch} x {m.case.dim}",
+                f"{100 * m.overhead:+.2f} %",
+                f"{100 * m.vector_share:.1f} %",
+                f"{100 * m.sector_efficiency:.1f} %",
+                m.bank_conflicts,
+            )
+            for m in measure_all()
+        ],
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="put the table into docs/cuda.md")
+    text = report()
+    if parser.parse_args().write:
+        tables.write("traffic", text)
+    else:
+        print(text)
