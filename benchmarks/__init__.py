@@ -1,1 +1,1 @@
-"""Every claim of speed, measured side by side. ``python -m benchmarks.kernels``."""
+"""Every claim of speed, measured side by side: ``python -m benchmarks.race --help``."""

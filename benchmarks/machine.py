@@ -1,8 +1,10 @@
-"""What a result was measured on."""
+"""What a result was measured on. ``python -m benchmarks.machine`` names it."""
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -20,6 +22,17 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def name(device: str = "cpu") -> str:
+    """A name for the folder of this machine's results."""
+    what = torch.cuda.get_device_name() if device == "cuda" else f"{processor()} {cores()} cores"
+    return re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")
+
+
 def cache_bytes(level: int = 3) -> int | None:
     """The size of the processor's cache of this level, if the system tells."""
     for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
@@ -29,32 +42,45 @@ def cache_bytes(level: int = 3) -> int | None:
 
 
 def commit() -> str:
-    """The commit of the source folder, with a plus sign if it has been changed since."""
-    here = Path(__file__).parent
+    """The commit of the source folder, with a plus sign if the library has been changed since."""
+    folder = Path(__file__).parent.parent
     try:
-        git = ["git", "-C", str(here)]
-        name = subprocess.run(
-            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        hash_ = _git(folder, "rev-parse", "--short", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--", "wgan_fast", "csrc", "setup.py")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return name + ("+" if changed else "")
+    return hash_ + ("+" if changed else "")
 
 
-def describe() -> dict[str, str | int]:
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def describe(device: str) -> dict[str, str | int | None]:
     """The machine, the versions, the threads and the commit, for every row of a result."""
     return {
         "processor": processor(),
+        "cores": cores(),
+        "l3_bytes": cache_bytes(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "instruction_set": native.cpu_capability() or "none",
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "jax": _jax_version(),
         "wgan_fast": __version__,
         "commit": commit(),
     }
+
+
+def _jax_version() -> str:
+    try:
+        import jax
+    except ImportError:
+        return "not installed"
+    return jax.__version__
+
+
+if __name__ == "__main__":
+    print(name())

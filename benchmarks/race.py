@@ -1,8 +1,9 @@
-"""Runs a suite of comparisons and writes what it measured.
+"""Runs suites of comparisons and writes what they measured.
 
-    python -m benchmarks.race --suite kernels --json kernels.json --csv kernels.csv
+    python -m benchmarks.race --suite penalty step --json race.json --csv race.csv
 
-Every case is first checked: contestants that disagree are reported as failed, and not timed.
+Every suite runs in a process of its own, once with all threads and the tuned allocator, and its
+anchor cases again with the allocator's default settings and with one thread.
 """
 
 from __future__ import annotations
@@ -13,19 +14,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from .machine import cores
+from .suites import SUITES
 
-from .cases import kernels
-from .cases.case import Case
-from .machine import describe
-from .timing import Timing, interleaved
-
-SUITES: dict[str, Callable[[bool], Iterator[Case]]] = {"kernels": kernels.cases}
+Row = dict[str, Any]
 
 #: glibc gives large blocks back to the system at once and pays page faults for each of them again.
 #: These settings keep them, for all contestants alike.
@@ -36,105 +34,100 @@ TUNED_ALLOCATOR = {
 }
 
 
-def copy_bandwidth(nbytes: int = 256 << 20) -> float:
-    """Bytes read and written per second by ``Tensor.copy_`` on arrays far above the caches."""
-    source = torch.zeros(nbytes // 4)
-    target = torch.ones_like(source)
-    timing = interleaved({"copy": lambda: target.copy_(source)}, rounds=9)
-    return 2 * nbytes / timing["copy"].median
+@dataclass(frozen=True)
+class Setting:
+    """What a process must know when it starts.
+
+    Args:
+        threads: for PyTorch, OpenMP and JAX.
+        allocator: "default" or "tuned".
+        anchors_only: whether it races the anchor cases alone.
+    """
+
+    threads: int
+    allocator: str = "tuned"
+    anchors_only: bool = False
+
+    def environment(self) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+        threads = str(self.threads)
+        kept |= {"OMP_NUM_THREADS": threads, "PJRT_NPROC": threads}
+        return kept | (TUNED_ALLOCATOR if self.allocator == "tuned" else {})
 
 
-def agree(case: Case) -> str | None:
-    """None if every contestant gives the baseline's result, otherwise which does not."""
-    results = {
-        name: _flat(getattr(run, "agreement", run)()) for name, run in case.contestants.items()
-    }
-    expected = results[case.baseline]
-    for name, values in results.items():
-        for value, other in zip(values, expected, strict=True):
-            error = (value.double() - other.double()).norm() / other.double().norm()
-            if not bool(error <= case.tolerance):
-                return f"{name} differs from {case.baseline} by {error:.1e}"
-    return None
+def settings_of(suite: str, options: argparse.Namespace) -> list[Setting]:
+    """The settings a suite runs in: the one asked for, or the main one and two for comparison."""
+    threads = options.threads or cores()
+    if options.threads or options.allocator:
+        return [Setting(threads, options.allocator or "tuned")]
+    main = Setting(threads)
+    if suite not in ("kernels", "penalty") or options.device != "cpu":
+        return [main]
+    if options.quick:
+        return [main, *([Setting(1, "default", True)] if suite == "kernels" else [])]
+    single = [Setting(1, "tuned", True)] if threads > 1 else []
+    return [main, Setting(threads, "default", True), *single]
 
 
-def _flat(result: Any) -> list[Tensor]:
-    return [part.detach() for part in (result if isinstance(result, tuple) else (result,))]
+def run(suite: str, setting: Setting, options: argparse.Namespace) -> list[Row]:
+    """The rows of one suite in one setting, measured by a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "rows.json")
+        command = [sys.executable, "-m", "benchmarks.suites", suite, str(out)]
+        command += ["--threads", str(setting.threads), "--allocator", setting.allocator]
+        command += ["--device", options.device]
+        command += ["--quick"] if options.quick else []
+        command += ["--anchors"] if setting.anchors_only else []
+        command += ["--case", options.case] if options.case else []
+        done = subprocess.run(command, env=setting.environment())
+        if done.returncode != 0:
+            raise SystemExit(f"suite {suite} broke off with exit status {done.returncode}")
+        return json.loads(out.read_text())
 
 
-def race(case: Case, bandwidth: float, rounds: int) -> list[dict[str, Any]]:
-    """The result rows of one case."""
-    common = {"suite": case.suite, "case": case.name, **case.details}
-    failure = agree(case)
-    if failure is not None:
-        return [common | {"contestant": name, "failed": failure} for name in case.contestants]
-    timings = interleaved(case.contestants, rounds=rounds)
-    floor = case.traffic_bytes / bandwidth
-    return [
-        common | {"contestant": name, "floor_s": floor, **row(timing, timings[case.baseline])}
-        for name, timing in timings.items()
-    ]
+def write(rows: list[Row], json_path: Path | None, csv_path: Path | None) -> None:
+    """All rows; the CSV leaves out the single measurements."""
+    for path in (json_path, csv_path):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+    if json_path is not None:
+        lines = ",\n".join(json.dumps(row) for row in rows)
+        json_path.write_text(f"[\n{lines}\n]\n")
+    if csv_path is not None:
+        columns = dict.fromkeys(key for row in rows for key in row if key != "seconds")
+        with csv_path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(columns), extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
 
 
-def row(timing: Timing, baseline: Timing) -> dict[str, float]:
-    low, high = timing.spread
-    return {
-        "median_s": timing.median,
-        "q20_s": low,
-        "q80_s": high,
-        "speedup": baseline.median / timing.median,
-    }
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks.race", description=__doc__.splitlines()[0])
+    parser.add_argument("--suite", nargs="+", choices=SUITES, default=list(SUITES))
+    parser.add_argument("--quick", action="store_true", help="a few small cases of every suite")
+    parser.add_argument("--case", help="only cases whose name contains this")
+    parser.add_argument("--threads", type=int, help="only with so many threads")
+    parser.add_argument("--allocator", choices=["default", "tuned"], help="only with this one")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--csv", type=Path)
+    return parser.parse_args(arguments)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--suite", choices=SUITES, default="kernels")
-    parser.add_argument("--quick", action="store_true", help="a few small cases, for a first look")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=None, help="measurements of each contestant")
-    parser.add_argument("--allocator", choices=["default", "tuned"], default="tuned")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--csv", type=Path)
-    options = parser.parse_args()
-    if options.allocator == "tuned" and not TUNED_ALLOCATOR.items() <= os.environ.items():
-        # The allocator reads its settings when the process starts.
-        command = [sys.executable, "-m", "benchmarks.race", *sys.argv[1:]]
-        return subprocess.run(command, env=os.environ | TUNED_ALLOCATOR).returncode
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    bandwidth = copy_bandwidth(16 << 20 if options.quick else 256 << 20)
-    setting = {**describe(), "allocator": options.allocator, "copy_gb_per_s": bandwidth / 1e9}
-    print(", ".join(f"{key} {value}" for key, value in setting.items()))
-    rows = []
-    for case in SUITES[options.suite](options.quick):
-        results = race(case, bandwidth, options.rounds or (5 if options.quick else 30))
-        for result in results:
-            print(line(result))
-        rows += [result | setting for result in results]
-    write(rows, options.json, options.csv)
-    return 1 if any("failed" in result for result in rows) else 0
-
-
-def line(result: dict[str, Any]) -> str:
-    name = f"{result['case']:<55} {result['contestant']:<14}"
-    if "failed" in result:
-        return f"{name} FAILED: {result['failed']}"
-    over = result["median_s"] / result["floor_s"] if result["floor_s"] else float("nan")
-    return (
-        f"{name} {result['median_s'] * 1e6:10.1f} us  {result['speedup']:5.2f}x textbook"
-        f"  {over:6.2f}x traffic"
-    )
-
-
-def write(rows: list[dict[str, Any]], json_path: Path | None, csv_path: Path | None) -> None:
-    if json_path is not None:
-        json_path.write_text(json.dumps(rows, indent=1) + "\n")
-    if csv_path is not None:
-        columns = list(dict.fromkeys(key for result in rows for key in result))
-        with csv_path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
+    options = parse()
+    began = time.monotonic()
+    rows: list[Row] = []
+    for suite in options.suite:
+        for setting in settings_of(suite, options):
+            print(
+                f"\n{suite}: {setting.threads} threads, {setting.allocator} allocator", flush=True
+            )
+            rows += run(suite, setting, options)
+            write(rows, options.json, options.csv)  # at once, should the next one break off
+    failed = [row for row in rows if "failed" in row]
+    print(f"\n{len(rows)} results in {time.monotonic() - began:.0f} s, {len(failed)} failed")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Time contestants fairly: warmed up, interleaved, by medians.
+"""Time contestants fairly: warmed up, interleaved, by medians, with intervals of their ratios.
 
 Each round runs every contestant once, in an order that rotates, so that a machine whose speed
-drifts drifts for all of them.
+drifts drifts for all of them. A fixed reference workload runs along and shows the drift.
 """
 
 from __future__ import annotations
@@ -11,10 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median, quantiles
 
+import torch
+
+Call = Callable[[], object]
+
+#: How long the threads of one contestant may still spin when the next one begins.
+PAUSE = 3e-3
+
 
 @dataclass(frozen=True)
 class Timing:
-    """The seconds of one contestant, a value for each round."""
+    """The seconds of one call of one contestant, a value for each round."""
 
     seconds: list[float]
 
@@ -25,38 +32,115 @@ class Timing:
     @property
     def spread(self) -> tuple[float, float]:
         """The 20 % and 80 % quantiles."""
-        cuts = quantiles(self.seconds, n=5)
+        cuts = quantiles(self.seconds, n=5, method="inclusive")
         return cuts[0], cuts[-1]
 
 
 def interleaved(
-    contestants: dict[str, Callable[[], object]], *, rounds: int = 30, least: float = 2e-3
+    contestants: dict[str, Call],
+    *,
+    rounds: tuple[int, int] = (5, 30),
+    budget: float = 10.0,
+    least: float = 2e-3,
+    device: str = "cpu",
 ) -> dict[str, Timing]:
-    """The time of one call of each contestant, measured in ``rounds`` interleaved rounds.
+    """The time of one call of each contestant, measured in interleaved rounds.
 
     Args:
-        contestants: what to call.
-        rounds: how often to measure each.
+        contestants: what to call; each has been called before and is warm.
+        rounds: how often to measure each, at least and at most.
+        budget: between the two, as many rounds as fit into about this many seconds. A contestant
+            so slow that it alone would exceed this takes part in the first rounds only, three at
+            least.
         least: each measurement repeats its call until it lasts about this many seconds, so that a
             call of a microsecond is not a measurement of the clock.
+        device: "cpu", timed by the clock, or "cuda", timed by events on the current stream.
     """
-    repeats = {name: _repeats(call, least) for name, call in contestants.items()}
+    measure = _seconds_on_cuda if device == "cuda" else _seconds
+    estimates = {name: measure(call, 1) for name, call in contestants.items()}
+    repeats = {
+        name: max(1, round(least / measure(call, 3))) if estimates[name] < least else 1
+        for name, call in contestants.items()
+    }
+    a_round = sum(PAUSE + max(least, estimate) for estimate in estimates.values())
+    count = min(max(int(budget / a_round), rounds[0]), rounds[1])
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    counts = {
+        name: min(count, max(3, int(budget / max(estimate, 1e-9))))
+        for name, estimate in estimates.items()
+    }
     names = list(contestants)
-    for turn in range(rounds):
+    for turn in range(count):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            seconds[name].append(_seconds(contestants[name], repeats[name]))
+            if turn < counts[name]:
+                time.sleep(PAUSE)
+                seconds[name].append(measure(contestants[name], repeats[name]))
     return {name: Timing(values) for name, values in seconds.items()}
 
 
-def _seconds(call: Callable[[], object], repeats: int) -> float:
+def _seconds(call: Call, repeats: int) -> float:
     start = time.perf_counter()
     for _ in range(repeats):
         call()
     return (time.perf_counter() - start) / repeats
 
 
-def _repeats(call: Callable[[], object], least: float) -> int:
-    for _ in range(3):
+def _seconds_on_cuda(call: Call, repeats: int) -> float:
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    for _ in range(repeats):
         call()
-    return max(1, round(least / max(_seconds(call, 3), 1e-9)))
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3 / repeats
+
+
+def resampled_medians(columns: list[list[float]], count: int = 1000) -> torch.Tensor:
+    """Medians of bootstrap resamples, ``[len(columns), count]``.
+
+    The columns are resampled together, round by round: the drift that they share cancels in ratios
+    between them.
+    """
+    values = torch.tensor(columns, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    rounds = values.shape[1]
+    drawn = torch.randint(rounds, (rounds, count), generator=generator)
+    return values[:, drawn].quantile(0.5, dim=1)
+
+
+def interval(samples: torch.Tensor, confidence: float = 0.95) -> tuple[float, float]:
+    """The central interval that holds this share of the samples."""
+    edges = torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=samples.dtype)
+    low, high = samples.quantile(edges).tolist()
+    return low, high
+
+
+def ratio_interval(numerator: Timing, denominator: Timing) -> tuple[float, float]:
+    """The 95 % bootstrap interval of the ratio of two medians of the same rounds."""
+    above, below = resampled_medians([numerator.seconds, denominator.seconds])
+    return interval(above / below)
+
+
+def reference_workload(device: str) -> Call:
+    """The same work every time, a matrix product of a few milliseconds on one core."""
+    a, b = torch.ones(2, 512, 512, device=device)
+    return lambda: torch.mm(a, b)
+
+
+def copy_bandwidth(nbytes: int, device: str) -> float:
+    """Bytes read and written per second by ``Tensor.copy_`` between arrays of this size."""
+    source = torch.zeros(nbytes // 4, device=device)
+    target = torch.ones_like(source)
+    return 2 * nbytes / _best(lambda: target.copy_(source), device)
+
+
+def matmul_rate(size: int, device: str) -> float:
+    """Floating-point operations per second of a square matrix product in float32."""
+    a, b = torch.ones(2, size, size, device=device)
+    return 2 * size**3 / _best(lambda: torch.mm(a, b), device)
+
+
+def _best(call: Call, device: str) -> float:
+    call()
+    return min(interleaved({"it": call}, rounds=(9, 9), device=device)["it"].seconds)

@@ -1,6 +1,50 @@
 """wgan_fast: the WGAN-GP gradient penalty for PyTorch, exact and fast."""
 
+from .diagnostics import GradientNorms, gradient_norms
+from .lazy import Lazy
+from .losses import (
+    clip_weights_,
+    gan_critic_loss,
+    minimax_generator_loss,
+    non_saturating_generator_loss,
+    wasserstein_critic_loss,
+    wasserstein_generator_loss,
+)
 from .penalties import fast_gradient_penalty
+from .score_differences import approximate_r1, consistency_term
+from .second_order import (
+    efficient_convolutions,
+    prune_zero_paths,
+    twice_differentiable_backends,
+)
+from .variants import (
+    dragan_penalty,
+    max_gradient_penalty,
+    r1_penalty,
+    r2_penalty,
+    wgan_div_penalty,
+)
 
-__all__ = ["fast_gradient_penalty"]
+__all__ = [
+    "GradientNorms",
+    "Lazy",
+    "approximate_r1",
+    "clip_weights_",
+    "consistency_term",
+    "dragan_penalty",
+    "efficient_convolutions",
+    "fast_gradient_penalty",
+    "gan_critic_loss",
+    "gradient_norms",
+    "max_gradient_penalty",
+    "minimax_generator_loss",
+    "non_saturating_generator_loss",
+    "prune_zero_paths",
+    "r1_penalty",
+    "r2_penalty",
+    "twice_differentiable_backends",
+    "wasserstein_critic_loss",
+    "wasserstein_generator_loss",
+    "wgan_div_penalty",
+]
 __version__ = "0.1.0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
@@ -129,7 +130,46 @@ def check_epsilon(epsilon: Any, real: Tensor, generator: Any) -> Tensor:
     return epsilon.to(dtype).contiguous()
 
 
-def draw_seed(generator: Any, samples: Tensor) -> Tensor:
+def check_norm(norm: Any, backend: str) -> None:
+    if type(norm) not in (int, float) or norm not in (1, 2, math.inf):
+        raise ValueError(f"norm must be 1, 2 or math.inf, but it is {describe(norm)}")
+    if norm != 2 and backend == "native":
+        raise ValueError(
+            f"norm must be 2 with backend='native', but it is {norm}: there are compiled kernels "
+            "for the Euclidean norm alone; take backend='auto'"
+        )
+
+
+def check_step(step: Any, double_backward: str) -> None:
+    if step is None:
+        return
+    if double_backward == "exact":
+        raise ValueError(
+            "finite_difference_step must be None unless double_backward='finite_difference', but "
+            f"it is {describe(step)}"
+        )
+    if check_number(step, "finite_difference_step") == 0:
+        raise ValueError("finite_difference_step must be above 0, but it is 0")
+
+
+def check_subset(subset: Any, reduction: str) -> None:
+    if subset is None:
+        return
+    if not 0 < check_number(subset, "subset") <= 1:
+        raise ValueError(f"subset must be a share of the batch, in (0, 1], but it is {subset}")
+    if reduction == "max":
+        raise ValueError(
+            f"subset must be None for a maximum, but it is {subset}: the maximum of a part of the "
+            "batch is too small, and no rescaling mends it"
+        )
+
+
+def check_generator(generator: Any) -> None:
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, but it is {describe(generator)}")
+
+
+def draw_seed(generator: torch.Generator | None, samples: Tensor) -> Tensor:
     """The seed of one draw of mixing factors, from the generator in use: one int64 number.
 
     It is drawn on the CPU, where it costs no launch and no waiting. Only while a CUDA graph is
@@ -137,14 +177,32 @@ def draw_seed(generator: Any, samples: Tensor) -> Tensor:
     """
     device = torch.device("cpu")
     if generator is not None:
-        if not isinstance(generator, torch.Generator):
-            raise TypeError(f"generator must be a torch.Generator, but it is {describe(generator)}")
-        device = generator.device
-        if device.type != "cpu" and device != samples.device:
-            raise ValueError(
-                f"generator must be on the CPU or on the device of the samples, {samples.device}, "
-                f"but it is on {device}"
-            )
+        device = _device_of(generator, samples)
     elif samples.is_cuda and torch.cuda.is_current_stream_capturing():
         device = samples.device
     return torch.randint(2**63 - 1, (), generator=generator, device=device)
+
+
+def draw_like(
+    draw: Callable[..., Tensor], samples: Tensor, generator: torch.Generator | None
+) -> Tensor:
+    """Random numbers in the shape of the samples, by ``torch.rand`` or ``torch.randn``."""
+    device = samples.device if generator is None else _device_of(generator, samples)
+    drawn = draw(samples.shape, generator=generator, dtype=samples.dtype, device=device)
+    return drawn.to(samples.device)
+
+
+def draw_subset(subset: float, batch: int, generator: torch.Generator | None) -> Tensor:
+    """The indices of a random part of the batch, in order, on the CPU."""
+    count = max(1, round(subset * batch))
+    device = "cpu" if generator is None else generator.device
+    return torch.randperm(batch, generator=generator, device=device)[:count].sort().values.cpu()
+
+
+def _device_of(generator: torch.Generator, samples: Tensor) -> torch.device:
+    if generator.device.type != "cpu" and generator.device != samples.device:
+        raise ValueError(
+            f"generator must be on the CPU or on the device of the samples, {samples.device}, "
+            f"but it is on {generator.device}"
+        )
+    return generator.device

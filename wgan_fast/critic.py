@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .arguments import describe
+from .second_order import CriticCall
 
 #: The critics that were looked through for batch normalisation, in training mode.
 _looked_through: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
@@ -20,9 +21,11 @@ _looked_through: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 
 def module_of(critic: Callable[..., Any]) -> torch.nn.Module | None:
     """The module that does the work, when ``critic`` is one, or a method or a partial of one."""
-    while isinstance(critic, functools.partial):
-        critic = critic.func
-    owner = getattr(critic, "__self__", critic)
+    if isinstance(critic, torch.nn.Module):
+        return critic
+    if isinstance(critic, functools.partial):
+        return module_of(critic.func)
+    owner = getattr(critic, "__self__", None)
     return owner if isinstance(owner, torch.nn.Module) else None
 
 
@@ -32,7 +35,6 @@ def check_critic(critic: Any) -> None:
             f"critic must be callable, a torch.nn.Module or a function, but it is "
             f"{describe(critic)}"
         )
-    warn_of_batch_norm(critic)
 
 
 def warn_of_batch_norm(critic: Callable[..., Any]) -> None:
@@ -53,7 +55,7 @@ def warn_of_batch_norm(critic: Callable[..., Any]) -> None:
             "norm loses its meaning. Use layer, instance or group normalisation, or none "
             "(arXiv 1704.00028, section 4).",
             UserWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
 
 
@@ -63,6 +65,7 @@ def input_gradients(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     create_graph: bool,
+    second_order: str,
 ) -> Tensor:
     """The gradient of each sample's score with respect to that sample.
 
@@ -71,6 +74,8 @@ def input_gradients(
         points: ``[B, *]``, where to differentiate; requires a gradient.
         args, kwargs: passed on to the critic.
         create_graph: whether the result can be differentiated in turn.
+        second_order: "auto" spares the double backward what it does twice or for nothing, "plain"
+            leaves it as PyTorch has it.
 
     Returns:
         ``[B, *]``, the dtype of ``points``.
@@ -79,8 +84,15 @@ def input_gradients(
         TypeError: if the critic does not return a floating tensor.
         ValueError: if that has not ``B`` rows, or does not depend on ``points``.
     """
-    scores = critic(points, *args, **kwargs)
+    call = None
+    if create_graph and second_order == "auto":
+        with CriticCall(module_of(critic), points) as call:
+            scores = critic(points, *args, **kwargs)
+    else:
+        scores = critic(points, *args, **kwargs)
     check_scores(scores, points)
+    if not scores.requires_grad:
+        raise ValueError(_NOT_CONNECTED)
     (gradients,) = torch.autograd.grad(
         scores,
         points,
@@ -90,7 +102,7 @@ def input_gradients(
     )
     if gradients is None:
         raise ValueError(_NOT_CONNECTED)
-    return gradients
+    return gradients if call is None else call.prune(gradients)
 
 
 _NOT_CONNECTED = (
@@ -101,6 +113,7 @@ _NOT_CONNECTED = (
 
 
 def check_scores(scores: Any, points: Tensor) -> None:
+    """``scores`` must be a floating tensor with one row for each of the points."""
     batch = points.shape[0]
     if not isinstance(scores, Tensor):
         what = f"a {type(scores).__name__}" if scores is not None else "None"
@@ -115,5 +128,3 @@ def check_scores(scores: Any, points: Tensor) -> None:
             f"critic must return a score for each of the {batch} samples, shape [{batch}, *], but "
             f"it returned shape {list(scores.shape)}; do not average over the batch"
         )
-    if not scores.requires_grad:
-        raise ValueError(_NOT_CONNECTED)

@@ -2,63 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import arguments, ops
-from .critic import check_critic, input_gradients
-from .slices import concatenated, part_of, slice_arguments, slices_of, summed
+from .critic import check_critic, input_gradients, warn_of_batch_norm
+from .finite_difference import penalty_by_differences
+from .options import Options, Term
+from .slices import concatenated, cut_off, part_of, slice_arguments, slices_of, summed
 
-
-@dataclass(slots=True)
-class Term:
-    """What a gradient norm n costs: ``|n - target| ** power``, one-sided only above the target."""
-
-    target: float = 1.0
-    one_sided: bool = False
-    power: float = 2.0
-
-    def __post_init__(self) -> None:
-        arguments.check_number(self.target, "target")
-        arguments.check_bool(self.one_sided, "one_sided")
-        arguments.check_number(self.power, "power", least=1.0)
-
-
-@dataclass(slots=True)  # frozen would cost a microsecond a call
-class Options:
-    """The keywords that all penalties share; see :func:`wgan_fast.fast_gradient_penalty`."""
-
-    critic_args: tuple[Any, ...] = ()
-    critic_kwargs: Mapping[str, Any] | None = None
-    reduction: str = "mean"
-    chunk_size: int | None = None
-    backend: str = "auto"
-    return_norms: bool = False
-
-    def __post_init__(self) -> None:
-        arguments.check_choice(self.reduction, "reduction", ("mean", "sum", "none"))
-        arguments.check_chunk_size(self.chunk_size)
-        arguments.check_choice(self.backend, "backend", ("auto", "native", "reference"))
-        arguments.check_bool(self.return_norms, "return_norms")
-        if not isinstance(self.critic_args, tuple | list):
-            raise TypeError(
-                "critic_args must be a tuple of positional arguments, but it is "
-                f"{arguments.describe(self.critic_args)}; write (labels,) for a single one"
-            )
-        if self.critic_kwargs is not None and not isinstance(self.critic_kwargs, Mapping):
-            raise TypeError(
-                "critic_kwargs must be a dict of keyword arguments, but it is "
-                f"{arguments.describe(self.critic_kwargs)}"
-            )
+#: Makes the points of some rows of the batch, ``[b, *]``, detached.
+Points = Callable[[Any], Tensor]
 
 
 def penalise(
     critic: Callable[..., Tensor],
-    points: Callable[[slice], Tensor],
+    points: Points,
     batch: int,
     weight: float,
     term: Term,
@@ -68,7 +31,7 @@ def penalise(
 
     Args:
         critic: maps ``[B, *]`` to scores, ``[B]`` or ``[B, *]``.
-        points: makes the points of a slice of the batch, ``[b, *]``, detached.
+        points: where.
         batch: how many samples there are, ``B``.
         weight: the factor of the penalty.
         term: what a norm costs.
@@ -78,56 +41,82 @@ def penalise(
         The penalty, or ``(penalty, norms)``, as the options say.
     """
     check_critic(critic)
+    warn_of_batch_norm(critic)
     arguments.check_inference_mode()
     create_graph = torch.is_grad_enabled()
-    scale = weight / batch if options.reduction == "mean" else weight
+    chosen, count = None, batch
+    if options.subset is not None:
+        chosen = arguments.draw_subset(options.subset, batch, options.generator)
+        count = chosen.shape[0]
+    cost = _cost(weight, batch, count, term, options)
 
-    def evaluate(piece: slice) -> tuple[Tensor, Tensor]:
-        x = points(piece).requires_grad_()
-        args, kwargs = options.critic_args, options.critic_kwargs or {}
-        if x.shape[0] < batch:
-            args, kwargs = slice_arguments((args, kwargs), piece, batch)
+    given = (tuple(options.critic_args), dict(options.critic_kwargs or {}))
+
+    def evaluate(piece: slice) -> tuple[Tensor, Tensor, Tensor]:
+        rows = piece if chosen is None else chosen[piece]
+        x = points(rows).requires_grad_()
+        args, kwargs = slice_arguments(given, rows, batch) if x.shape[0] < batch else given
+        if create_graph and options.double_backward == "finite_difference":
+            step = options.finite_difference_step
+            return *penalty_by_differences(critic, x, args, kwargs, cost, step), x
         with torch.enable_grad():
-            gradients = input_gradients(critic, x, args, kwargs, create_graph)
-        return ops.norm_penalty(
-            gradients,
-            target=term.target,
-            one_sided=term.one_sided,
-            power=term.power,
-            scale=scale,
-            reduce=options.reduction != "none",
-            backend=options.backend,
-        )
+            gradients = input_gradients(critic, x, args, kwargs, create_graph, options.second_order)
+        return *cost(gradients), x
 
-    pieces = slices_of(batch, options.chunk_size)
+    pieces = slices_of(count, options.chunk_size)
     if len(pieces) == 1:
-        penalty, norms = evaluate(pieces[0])
+        penalty, norms, _ = evaluate(pieces[0])
+    elif options.reduction in ("mean", "sum"):
+        given, originals = cut_off(given)
+        penalty, norms = summed(pieces, evaluate, originals)
     else:
-        join = concatenated if options.reduction == "none" else summed
-        penalty, norms = join(pieces, evaluate)
+        penalty, norms = concatenated(pieces, evaluate)
+    if options.reduction == "max":
+        penalty = penalty.amax()
     return (penalty, norms.detach()) if options.return_norms else penalty
 
 
-def interpolates(
-    real: Tensor,
-    fake: Tensor,
-    epsilon: Tensor | None,
-    generator: torch.Generator | None,
-    backend: str,
-) -> Callable[[slice], Tensor]:
-    """Makes the points between the real and fake samples of a slice.
+def _cost(
+    weight: float, batch: int, count: int, term: Term, options: Options
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """From input gradients to their penalty and norms, for ``count`` of ``batch`` samples."""
+    reduction = options.reduction
+    cost = functools.partial(
+        ops.norm_penalty,
+        target=term.target,
+        one_sided=term.one_sided,
+        power=term.power,
+        scale={"mean": weight / count, "sum": weight * batch / count}.get(reduction, weight),
+        reduce=reduction in ("mean", "sum"),
+        backend=options.backend,
+    )
+    return cost if options.norm == 2 else functools.partial(cost, norm=options.norm)
+
+
+def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Options) -> Points:
+    """Makes the points between the real and fake samples of some rows.
 
     The mixing factors are those given, or drawn from one seed, so that they do not depend on how
     the batch is sliced.
     """
     arguments.check_pair(real, fake)
-    real, fake = real.detach(), fake.detach()
-    if epsilon is None:
-        seed = arguments.draw_seed(generator, real)
-        return lambda piece: ops.random_interpolate(
-            part_of(real, piece), part_of(fake, piece), seed, piece.start, backend=backend
-        )
-    factors = arguments.check_epsilon(epsilon, real, generator)
-    return lambda piece: ops.interpolate(
-        part_of(real, piece), part_of(fake, piece), part_of(factors, piece), backend=backend
+    real, fake, backend = real.detach(), fake.detach(), options.backend
+    if epsilon is not None:
+        drawing = options.generator is not None and options.subset is not None
+        factors = arguments.check_epsilon(epsilon, real, None if drawing else options.generator)
+    else:
+        seed = arguments.draw_seed(options.generator, real)
+        if options.subset is None:  # the rows are a slice
+            return lambda rows: ops.random_interpolate(
+                part_of(real, rows), part_of(fake, rows), seed, rows.start, backend=backend
+            )
+        factors = ops.drawn_epsilon(real, seed)
+    return lambda rows: ops.interpolate(
+        part_of(real, rows), part_of(fake, rows), part_of(factors, rows), backend=backend
     )
+
+
+def own(samples: Tensor) -> Points:
+    """The samples themselves as points."""
+    points = samples.clone() if samples.is_inference() else samples.detach()
+    return functools.partial(part_of, points)

@@ -7,9 +7,11 @@ from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from . import arguments
-from .mechanism import Options, Term, interpolates, penalise
+from .mechanism import interpolates, penalise
+from .options import Keywords, Options, Term
 
 
 @overload
@@ -22,13 +24,8 @@ def fast_gradient_penalty(
     target: float = ...,
     one_sided: bool = ...,
     epsilon: Tensor | None = ...,
-    generator: torch.Generator | None = ...,
-    critic_args: tuple[Any, ...] = ...,
-    critic_kwargs: Mapping[str, Any] | None = ...,
-    reduction: str = ...,
-    chunk_size: int | None = ...,
-    backend: str = ...,
     return_norms: Literal[False] = ...,
+    **shared: Unpack[Keywords],
 ) -> Tensor: ...
 
 
@@ -42,13 +39,8 @@ def fast_gradient_penalty(
     target: float = ...,
     one_sided: bool = ...,
     epsilon: Tensor | None = ...,
-    generator: torch.Generator | None = ...,
-    critic_args: tuple[Any, ...] = ...,
-    critic_kwargs: Mapping[str, Any] | None = ...,
-    reduction: str = ...,
-    chunk_size: int | None = ...,
-    backend: str = ...,
     return_norms: Literal[True],
+    **shared: Unpack[Keywords],
 ) -> tuple[Tensor, Tensor]: ...
 
 
@@ -67,6 +59,11 @@ def fast_gradient_penalty(
     reduction: str = "mean",
     chunk_size: int | None = None,
     backend: str = "auto",
+    second_order: str = "auto",
+    norm: float = 2,
+    double_backward: str = "exact",
+    finite_difference_step: float | None = None,
+    subset: float | None = None,
     return_norms: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     r"""The gradient penalty of WGAN-GP, ready to be added to the critic's loss.
@@ -93,13 +90,30 @@ def fast_gradient_penalty(
             On the CPU or on the device of the samples.
         critic_args: positional arguments for the critic after its input, such as labels.
         critic_kwargs: keyword arguments for the critic.
-        reduction: "mean" over the batch, "sum", or "none" for each sample's penalty.
+        reduction: "mean" over the batch, "sum", "max", or "none" for each sample's penalty.
         chunk_size: go through the batch in slices of this many samples: the same penalty and
             gradients, in memory that grows with the slice. Tensors in ``critic_args`` and
-            ``critic_kwargs`` that have ``B`` rows are sliced along. With "none", the critic is
-            called again in the backward pass.
+            ``critic_kwargs`` that have ``B`` rows are sliced along. With "none" and "max", the
+            critic is called again in the backward pass.
         backend: "auto" takes the compiled kernels where there are any, "native" insists on them,
             "reference" is plain PyTorch.
+        second_order: "auto" leaves out of the double backward what is zero by construction,
+            replaces its convolutions by cheaper ones and switches attention and recurrent networks
+            to backends that can be differentiated twice; the numbers are PyTorch's. "plain" is
+            PyTorch's own double backward.
+        norm: of the input gradient: 2; 1, which is dual to the maximum norm of the samples (the
+            critic becomes Lipschitz with respect to their largest difference in any entry); or
+            ``math.inf``, dual to their 1-norm. Both in plain PyTorch. Banach WGAN's
+            :math:`(n / \gamma - 1)^2` is ``target=gamma`` with ``lambda_gp / gamma**2``.
+        double_backward: "exact", or "finite_difference" for a critic that cannot be differentiated
+            twice: the same value, and its parameter gradient by a central difference of
+            first-order passes. Takes the score of a sample to depend on that sample alone.
+        finite_difference_step: the step along the normalised gradient, in units of the norm of the
+            sample, or of 1 for shorter samples. By default 5e-3, for float64 1e-6, and for half
+            precision 0.1 (float16) and 0.2 (bfloat16). docs/variants.md tells the errors, and why
+            critics with kinks (ReLU) may want a larger one.
+        subset: estimate the penalty from a random part of the batch, such as 0.25, for as much less
+            work: the expectation is the same. With "none", ``B`` is then the size of the part.
         return_norms: also return the gradient norm of each sample.
 
     Returns:
@@ -137,6 +151,9 @@ def fast_gradient_penalty(
     """
     lambda_gp = arguments.check_number(lambda_gp, "lambda_gp")
     term = Term(target, one_sided)
-    options = Options(critic_args, critic_kwargs, reduction, chunk_size, backend, return_norms)
-    points = interpolates(real, fake, epsilon, generator, backend)
+    options = Options(
+        critic_args, critic_kwargs, reduction, chunk_size, backend, second_order, norm,
+        double_backward, finite_difference_step, subset, generator, return_norms,
+    )  # fmt: skip
+    points = interpolates(real, fake, epsilon, options)
     return penalise(critic, points, real.shape[0], lambda_gp, term, options)

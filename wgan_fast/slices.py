@@ -17,6 +17,9 @@ from torch import Tensor
 from torch.autograd.graph import Node
 from torch.utils._pytree import tree_map_only
 
+#: A part of the batch: a slice, or the indices of a random part.
+Rows = slice | Tensor
+
 
 def slices_of(batch: int, chunk_size: int | None) -> list[slice]:
     """The batch cut into pieces of ``chunk_size`` samples; the last may be shorter."""
@@ -24,18 +27,38 @@ def slices_of(batch: int, chunk_size: int | None) -> list[slice]:
     return [slice(start, min(start + size, batch)) for start in range(0, batch, size)]
 
 
-def part_of(tensor: Tensor, piece: slice) -> Tensor:
-    """The rows of a slice; the tensor itself if that is all of it."""
-    return tensor if piece.stop - piece.start == tensor.shape[0] else tensor[piece]
+def part_of(tensor: Tensor, rows: Rows) -> Tensor:
+    """Some rows; the tensor itself if a slice is all of it."""
+    if isinstance(rows, slice) and rows.stop - rows.start == tensor.shape[0]:
+        return tensor
+    return tensor[rows]
 
 
-def slice_arguments(arguments: Any, piece: slice, batch: int) -> Any:
-    """Every tensor in ``arguments`` with one row for each sample, cut to ``piece``."""
+def slice_arguments(arguments: Any, rows: Rows, batch: int) -> Any:
+    """Every tensor in ``arguments`` with one row for each sample, cut to some rows."""
 
     def cut(tensor: Tensor) -> Tensor:
-        return tensor[piece] if tensor.dim() > 0 and tensor.shape[0] == batch else tensor
+        return tensor[rows] if tensor.dim() > 0 and tensor.shape[0] == batch else tensor
 
     return tree_map_only(Tensor, cut, arguments)
+
+
+def cut_off(arguments: Any) -> tuple[Any, dict[Tensor, Tensor]]:
+    """The arguments without the graphs that they come from, and whom each new leaf stands for.
+
+    What an argument was made from is the caller's, and common to all slices: it is differentiated
+    once, in the caller's backward pass.
+    """
+    originals: dict[Tensor, Tensor] = {}
+
+    def cut(tensor: Tensor) -> Tensor:
+        if not tensor.requires_grad:
+            return tensor
+        leaf = tensor.detach().requires_grad_()
+        originals[leaf] = tensor
+        return leaf
+
+    return tree_map_only(Tensor, cut, arguments), originals
 
 
 def leaves_of(result: Tensor) -> list[Tensor]:
@@ -55,15 +78,18 @@ def leaves_of(result: Tensor) -> list[Tensor]:
     return leaves
 
 
-Evaluate = Callable[[slice], tuple[Tensor, Tensor]]
+Evaluate = Callable[[slice], tuple[Tensor, Tensor, Tensor]]
 
 
-def summed(pieces: list[slice], evaluate: Evaluate) -> tuple[Tensor, Tensor]:
+def summed(
+    pieces: list[slice], evaluate: Evaluate, originals: dict[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """The sum of a penalty over slices, and all their norms.
 
     Args:
         pieces: the slices.
-        evaluate: returns the penalty of a slice, a scalar, and its norms, ``[b]``.
+        evaluate: returns the penalty of a slice, a scalar, its norms, ``[b]``, and its points.
+        originals: whom leaves stand for, from :func:`cut_off`.
 
     Returns:
         The penalty, connected to every leaf that the slices depend on, and the norms, ``[B]``,
@@ -71,24 +97,25 @@ def summed(pieces: list[slice], evaluate: Evaluate) -> tuple[Tensor, Tensor]:
     """
     total: Tensor | None = None
     norms: list[Tensor] = []
-    gradients: dict[Tensor, Tensor | None] = {}
+    gradients: dict[Tensor, Tensor] = {}
     for piece in pieces:
-        value, piece_norms = evaluate(piece)
+        value, piece_norms, points = evaluate(piece)
         norms.append(piece_norms.detach())
-        leaves = leaves_of(value)
+        # The points are made for the slice: nobody wants their gradient.
+        leaves = [leaf for leaf in leaves_of(value) if leaf is not points]
         if leaves:
             with _without_hooks(leaves):
-                # What the critic's arguments were made from is common to the slices and the
-                # caller's: it must survive.
+                # What the critic's weights were made from is common to the slices: it must
+                # survive.
                 parts = torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True)
             for leaf, part in zip(leaves, parts, strict=True):
-                before = gradients.get(leaf)
-                gradients[leaf] = part if before is None or part is None else before + part
+                if part is not None:
+                    gradients[leaf] = gradients[leaf] + part if leaf in gradients else part
         total = value.detach() if total is None else total + value.detach()
-        del value
-    used = {leaf: part for leaf, part in gradients.items() if part is not None}
-    if used:
-        total = _WithGradients.apply(total, len(used), *used.values(), *used.keys())
+        del value, piece_norms, points  # or this graph would live on beside the next one
+    if gradients:
+        owners = [originals.get(leaf, leaf) for leaf in gradients]
+        total = _WithGradients.apply(total, len(owners), *gradients.values(), *owners)
     return cast(Tensor, total), torch.cat(norms)
 
 
@@ -104,24 +131,45 @@ def concatenated(pieces: list[slice], evaluate: Evaluate) -> tuple[Tensor, Tenso
         else evaluate(piece)
         for piece in pieces
     ]
-    penalties, norms = zip(*results, strict=True)
+    penalties, norms, _ = zip(*results, strict=True)
     return torch.cat(penalties), torch.cat([part.detach() for part in norms])
 
 
 class _WithGradients(torch.autograd.Function):
-    """A scalar whose gradient with respect to some leaves is known already."""
+    """A scalar whose gradient with respect to some tensors is known already."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, count: int, *tensors: Tensor) -> Tensor:
-        ctx.count = count
         ctx.save_for_backward(*tensors[:count])
+        ctx.owners = tensors[count:]
         return value.clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         gradients = [grad.to(part.dtype) * part for part in ctx.saved_tensors]
+        if torch.is_grad_enabled():
+            pairs = zip(gradients, ctx.owners, strict=True)
+            gradients = [Once.apply(part, owner, _WHY_ONCE) for part, owner in pairs]
         return None, None, *(None for _ in gradients), *gradients
+
+
+_WHY_ONCE = (
+    "a penalty with chunk_size can be differentiated only once; leave chunk_size out, or use "
+    'reduction="none", to differentiate its gradient in turn'
+)
+
+
+class Once(torch.autograd.Function):
+    """A gradient that cannot be differentiated again: what it was computed from is gone."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, owner: Tensor, why: str) -> Tensor:
+        ctx.why = why
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        raise RuntimeError(ctx.why)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
+#: One call of a contestant: the work and its results, a loss and gradients. With mixing factors it
+#: computes at these, for comparison; without, it draws its own, as it does when it is timed.
+Step = Callable[[torch.Tensor | None], Any]
+
+#: Sets a contestant up in a dtype, for at most this many samples (None: all of them), or raises
+#: UnavailableError.
+Build = Callable[[torch.dtype, int | None], Step]
+
+#: The contestant that ratios are taken against.
+BASELINE = "textbook"
+
 
 @dataclass(frozen=True)
 class Case:
@@ -13,17 +26,30 @@ class Case:
 
     Args:
         suite, name: what is compared, and on what.
-        contestants: each returns its result, a tensor or a tuple of tensors.
-        baseline: the contestant that ratios are taken against.
-        details: columns of the result rows (dtype, phase, shape, backend, ...).
-        traffic_bytes: the least number of bytes the work must read and write; 0 if unknown.
-        tolerance: the largest relative difference between the contestants' results.
+        contestants: set up one after the other, the baseline first.
+        batch: how many mixing factors a step takes.
+        dtype: the one that is timed.
+        details: columns of the result rows (phase, batch, shape, ...).
+        anchor: raced with one thread and with the default allocator, too.
+        traffic_bytes: the least that the work must read and write; 0 if that is not what limits it.
+        floor_flops: tells the least number of operations that give an exact result; 0 if unknown.
+        tolerance: the largest relative difference from the baseline in float64.
+        timed_tolerance: the same in the dtype that is timed. Rounding switches units on and off
+            there, which changes the gradient: it shows blunders and nothing else.
+        memory: the contestants whose peak memory is measured, each in a process of its own.
+        timed: whether to time it at all.
     """
 
     suite: str
     name: str
-    contestants: dict[str, Callable[[], Any]]
-    baseline: str
+    contestants: dict[str, Build]
+    batch: int
+    dtype: torch.dtype = torch.float32
     details: dict[str, Any] = field(default_factory=dict)
+    anchor: bool = False
     traffic_bytes: int = 0
-    tolerance: float = 1e-4
+    floor_flops: Callable[[], int] = lambda: 0
+    tolerance: float = 1e-12
+    timed_tolerance: float = 1e-2
+    memory: tuple[str, ...] = ()
+    timed: bool = True

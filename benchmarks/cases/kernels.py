@@ -1,7 +1,8 @@
 """Each operator by itself: the textbook's expression, the best plain PyTorch, reference, native.
 
-Interpolation draws its factors in every contestant, since each draws its own, they are compared
-at given factors; the penalty is lambda / B times the sum of squared distances from 1.
+Interpolation draws its factors in every contestant when it is timed, and takes given ones (the
+operator ``interpolate``) when it is compared. The penalty is lambda / B times the sum of squared
+distances from 1.
 """
 
 from __future__ import annotations
@@ -14,124 +15,164 @@ from torch import Tensor
 
 from wgan_fast import native, ops
 
-from .case import Case
+from ..contestants import UnavailableError
+from .case import Build, Case, Step
+from .problem import LAMBDA
 
 SHAPES = [(64, 256), (64, 3072), (64, 12288), (64, 49152), (256, 49152), (65536, 2)]
-QUICK_SHAPES = [(64, 256), (64, 3072), (4096, 2)]
+HUGE = (1024, 262144)  # 1 GiB an array in float32
+QUICK_SHAPES = [(64, 256), (4096, 2)]
+ANCHORS = [(64, 256), (64, 49152)]
 
-LAMBDA = 10.0
+PHASES = ("forward", "backward", "forward+backward")
+
+#: How many arrays of B x D each phase must read and write.
+ARRAYS = {"random_interpolate": (3, 3, 6), "norm_penalty": (1, 2, 3)}
+
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 0.05}
+
+#: ``way(inputs, epsilon)``: inputs are real and fake, or the gradients; epsilon is None for a draw.
+Way = Callable[[list[Tensor], "Tensor | None"], Tensor]
 
 
-def textbook_interpolate(real: Tensor, fake: Tensor, epsilon: Tensor | None) -> Tensor:
+def _factors(real: Tensor, epsilon: Tensor | None) -> Tensor:
     if epsilon is None:
-        epsilon = torch.rand(len(real), 1, dtype=real.dtype)
-    return epsilon * real + (1 - epsilon) * fake
+        return torch.rand(len(real), 1, dtype=real.dtype, device=real.device)
+    return epsilon.to(real.dtype).unsqueeze(1)
 
 
-def tuned_interpolate(real: Tensor, fake: Tensor, epsilon: Tensor | None) -> Tensor:
-    if epsilon is None:
-        epsilon = torch.rand(len(real), 1, dtype=real.dtype)
-    return torch.lerp(fake, real, epsilon)
+def textbook_interpolate(inputs: list[Tensor], epsilon: Tensor | None) -> Tensor:
+    real, fake = inputs
+    factors = _factors(real, epsilon)
+    return factors * real + (1 - factors) * fake
 
 
-def our_interpolate(backend: str) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
-    def interpolate(real: Tensor, fake: Tensor, epsilon: Tensor | None) -> Tensor:
+def tuned_interpolate(inputs: list[Tensor], epsilon: Tensor | None) -> Tensor:
+    real, fake = inputs
+    return torch.lerp(fake, real, _factors(real, epsilon))
+
+
+def our_interpolate(backend: str) -> Way:
+    def interpolate(inputs: list[Tensor], epsilon: Tensor | None) -> Tensor:
+        real, fake = inputs
         if epsilon is None:
             seed = torch.randint(2**63 - 1, ())
             return ops.random_interpolate(real, fake, seed, backend=backend)
-        factors = epsilon.flatten().to(torch.promote_types(real.dtype, torch.float32))
-        return ops.interpolate(real, fake, factors, backend=backend)
+        return ops.interpolate(real, fake, epsilon, backend=backend)
 
     return interpolate
 
 
-def textbook_penalty(gradients: Tensor) -> Tensor:
-    return LAMBDA * ((torch.sqrt(torch.sum(gradients**2, dim=1)) - 1) ** 2).mean()
+def textbook_penalty(inputs: list[Tensor], epsilon: Tensor | None) -> Tensor:
+    return LAMBDA * ((torch.sqrt(torch.sum(inputs[0] ** 2, dim=1)) - 1) ** 2).mean()
 
 
-def tuned_penalty(gradients: Tensor) -> Tensor:
-    return LAMBDA * (torch.linalg.vector_norm(gradients, dim=1) - 1).square().mean()
+def tuned_penalty(inputs: list[Tensor], epsilon: Tensor | None) -> Tensor:
+    return LAMBDA * (torch.linalg.vector_norm(inputs[0], dim=1) - 1).square().mean()
 
 
-def our_penalty(backend: str) -> Callable[[Tensor], Tensor]:
-    def penalty(gradients: Tensor) -> Tensor:
-        scale = LAMBDA / len(gradients)
-        return ops.norm_penalty(gradients, scale=scale, backend=backend)[0]
+def our_penalty(backend: str) -> Way:
+    def penalty(inputs: list[Tensor], epsilon: Tensor | None) -> Tensor:
+        scale = LAMBDA / len(inputs[0])
+        return ops.norm_penalty(inputs[0], scale=scale, backend=backend)[0]
 
     return penalty
 
 
-def backends() -> list[str]:
-    return ["reference", *(["native"] if native.serves("interpolate", "cpu") else [])]
+WAYS: dict[str, dict[str, Way]] = {
+    "random_interpolate": {
+        "textbook": textbook_interpolate,
+        "tuned": tuned_interpolate,
+        "wgan_fast": our_interpolate("native"),
+        "wgan_fast reference": our_interpolate("reference"),
+    },
+    "norm_penalty": {
+        "textbook": textbook_penalty,
+        "tuned": tuned_penalty,
+        "wgan_fast": our_penalty("native"),
+        "wgan_fast reference": our_penalty("reference"),
+    },
+}
 
 
-def interpolation(batch: int, dim: int, dtype: torch.dtype, backward: bool) -> Case:
-    real, fake, grad = torch.randn(3, batch, dim).to(dtype)
-    epsilon = torch.rand(batch, 1).to(dtype)
-    real.requires_grad_(backward)
-    fake.requires_grad_(backward)
-
-    def contestant(function: Callable[..., Tensor]) -> Callable[..., Any]:
-        def run(epsilon: Tensor | None = None) -> Any:
-            out = function(real, fake, epsilon)
-            return torch.autograd.grad(out, (real, fake), grad) if backward else out
-
-        run.agreement = lambda: run(epsilon)  # type: ignore[attr-defined]
-        return run
-
-    ways = {"textbook": textbook_interpolate, "plain PyTorch": tuned_interpolate}
-    ways |= {name: our_interpolate(name) for name in backends()}
-    arrays = 6 if backward else 3
-    return _case("random_interpolate", batch, dim, dtype, backward, arrays, ways, contestant)
+def inputs_of(op: str, batch: int, dim: int, dtype: torch.dtype, device: str) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    if op == "norm_penalty":
+        # Norms around 2: near the target, bfloat16 leaves nothing of the difference to compare.
+        drawn = torch.randn(1, batch, dim, generator=generator) * (2 / dim**0.5)
+    else:
+        drawn = torch.randn(2, batch, dim, generator=generator)
+    return [part.to(device, dtype, copy=True) for part in drawn]
 
 
-def penalty(batch: int, dim: int, dtype: torch.dtype, backward: bool) -> Case:
-    # Norms around 2: near the target, bfloat16 leaves nothing of the difference to compare.
-    gradients = (2 * torch.randn(batch, dim) / dim**0.5).to(dtype).requires_grad_(backward)
+def contestant(op: str, shape: tuple[int, int], phase: str, way: Way, device: str) -> Build:
+    def build(dtype: torch.dtype, batch: int | None) -> Step:
+        rows = shape[0] if batch is None else min(batch, shape[0])
+        inputs = inputs_of(op, rows, shape[1], dtype, device)
+        if phase == "forward":
+            return lambda epsilon=None: [way(inputs, epsilon)]
+        inputs = [part.requires_grad_() for part in inputs]
 
-    def contestant(function: Callable[..., Tensor]) -> Callable[..., Any]:
-        def run() -> Any:
-            out = function(gradients)
-            return torch.autograd.grad(out, gradients) if backward else out
+        def differentiated(out: Tensor, **options: Any) -> Any:
+            outgoing = torch.ones_like(out) if out.dim() == 0 else inputs[0].detach()
+            return torch.autograd.grad(out, inputs, outgoing, **options)
 
-        return run
+        if phase == "forward+backward":
+            return lambda epsilon=None: differentiated(way(inputs, epsilon))
+        kept = way(inputs, None)
 
-    ways = {"textbook": textbook_penalty, "plain PyTorch": tuned_penalty}
-    ways |= {name: our_penalty(name) for name in backends()}
-    return _case(
-        "norm_penalty", batch, dim, dtype, backward, 3 if backward else 1, ways, contestant
-    )
+        def backward(epsilon: Tensor | None = None) -> Any:
+            out = kept if epsilon is None else way(inputs, epsilon)
+            return differentiated(out, retain_graph=True)
+
+        return backward
+
+    return build
 
 
-def _case(
-    op: str,
-    batch: int,
-    dim: int,
-    dtype: torch.dtype,
-    backward: bool,
-    arrays: int,
-    ways: dict[str, Callable[..., Tensor]],
-    contestant: Callable[..., Callable[..., Any]],
-) -> Case:
-    phase = "forward+backward" if backward else "forward"
+def needs_native(build: Build, op: str, device: str) -> Build:
+    def built(dtype: torch.dtype, batch: int | None) -> Step:
+        reason = native.why_not(op, device)
+        if reason is not None:
+            raise UnavailableError(reason)
+        return build(dtype, batch)
+
+    return built
+
+
+def case(op: str, shape: tuple[int, int], dtype: torch.dtype, phase: str, device: str) -> Case:
+    batch, dim = shape
     short = str(dtype).removeprefix("torch.")
+    contestants = {
+        name: contestant(op, shape, phase, way, device) for name, way in WAYS[op].items()
+    }
+    contestants["wgan_fast"] = needs_native(contestants["wgan_fast"], op, device)
     return Case(
         suite="kernels",
-        name=f"{op} {batch}x{dim} {short} {phase}",
-        contestants={name: contestant(way) for name, way in ways.items()},
-        baseline="textbook",
-        details={"op": op, "batch": batch, "dim": dim, "dtype": short, "phase": phase},
-        traffic_bytes=arrays * batch * dim * dtype.itemsize,
-        tolerance={torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 0.05}[dtype],
-    )
+        name=f"{op} {batch}x{dim} {short}, {phase}",
+        contestants=contestants,
+        batch=batch,
+        dtype=dtype,
+        details={
+            "op": op, "batch": batch, "dim": dim, "dtype": short, "phase": phase,
+            "array_bytes": batch * dim * dtype.itemsize,
+        },
+        anchor=shape in ANCHORS and dtype == torch.float32 and phase == PHASES[2],
+        traffic_bytes=ARRAYS[op][PHASES.index(phase)] * batch * dim * dtype.itemsize,
+        timed_tolerance=TOLERANCES[dtype],
+    )  # fmt: skip
 
 
-def cases(quick: bool) -> Iterator[Case]:
+def cases(quick: bool, device: str) -> Iterator[Case]:
     """The cases of this suite; a few small ones when ``quick``."""
-    for batch, dim in QUICK_SHAPES if quick else SHAPES:
-        for backward in (False, True):
-            for make in (interpolation, penalty):
-                yield make(batch, dim, torch.float32, backward)
+    both = ("random_interpolate", "norm_penalty")
+    for shape in QUICK_SHAPES if quick else SHAPES:
+        for phase in PHASES:
+            for op in both:
+                yield case(op, shape, torch.float32, phase, device)
     for dtype in (torch.bfloat16, torch.float64):
-        for make in (interpolation, penalty):
-            yield make(64, 3072 if quick else 49152, dtype, True)
+        for op in both:
+            yield case(op, (64, 3072 if quick else 49152), dtype, PHASES[2], device)
+    if not quick:
+        for op in both:
+            yield case(op, HUGE, torch.float32, PHASES[2], device)

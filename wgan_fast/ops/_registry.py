@@ -27,6 +27,8 @@ class Op:
 
     Args:
         schema: the operator as PyTorch's dispatcher is told it, ``name(Tensor x, ...) -> ...``.
+        check: raises RuntimeError where the arguments do not fit; called before the reference and
+            the fake kernel, which would broadcast or convert them.
         reference: the same in plain PyTorch, for a newcomer to read; differentiable.
         fake: shapes, dtypes and strides of the result without computing it (``torch.compile``).
         autograd: called instead of the kernel when an input asks for a gradient; takes the kernel
@@ -38,21 +40,29 @@ class Op:
         self,
         schema: str,
         *,
+        check: Callable[..., None],
         reference: Callable[..., Any],
         fake: Callable[..., Any],
         autograd: Callable[..., Any],
         samples: Callable[[torch.dtype, torch.device], Iterator[tuple[Any, ...]]],
     ):
+        def checked(run: Callable[..., Any]) -> Callable[..., Any]:
+            def run_checked(*args: Any) -> Any:
+                check(*args)
+                return run(*args)
+
+            return run_checked
+
         self.name = schema.partition("(")[0]
         self.schema = schema
-        self.reference = reference
+        self.reference = checked(reference)
         self.autograd = autograd
         self.samples = samples
         _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
         self.overload = getattr(torch.ops.wgan_fast, self.name).default
-        _library.impl(self.name, reference, "CompositeExplicitAutograd")
+        _library.impl(self.name, self.reference, "CompositeExplicitAutograd")
         _library.impl(self.name, self._dispatched, "Autograd")
-        torch.library.register_fake(f"wgan_fast::{self.name}", fake, lib=_library)
+        torch.library.register_fake(f"wgan_fast::{self.name}", checked(fake), lib=_library)
         REGISTRY[self.name] = self
 
     def __call__(self, *args: Any, backend: str = "auto") -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._checks import check_pair, check_samples, check_vector
 from ._layout import as_rows, compute_dtype, empty_packed_like, packed_like, per_sample, rows_like
 from ._registry import Op
 
@@ -52,6 +53,16 @@ def interpolate(real: Tensor, fake: Tensor, epsilon: Tensor, *, backend: str = "
     return INTERPOLATE(real, rows_like(real, fake), epsilon, backend=backend)
 
 
+def _check(real: Tensor, fake: Tensor, epsilon: Tensor) -> None:
+    check_pair(real, fake)
+    check_vector(epsilon, "epsilon", real, len(real))
+
+
+def _check_backward(grad: Tensor, epsilon: Tensor) -> None:
+    check_samples(grad, "grad")
+    check_vector(epsilon, "epsilon", grad, len(grad))
+
+
 def mix(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
     """The formula, in the dtype the kernels compute in."""
     dtype = compute_dtype(real.dtype)
@@ -76,7 +87,7 @@ def _slope_in_epsilon(grad: Tensor, real: Tensor, fake: Tensor) -> Tensor:
 class _Interpolate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, kernel: Any, real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
-        ctx.backend = "reference" if kernel is mix else "auto"
+        ctx.backend = "reference" if kernel is INTERPOLATE.reference else "auto"
         samples = (real, fake) if ctx.needs_input_grad[3] else (None, None)
         ctx.save_for_backward(epsilon, *samples)
         return kernel(real, fake, epsilon)
@@ -103,6 +114,7 @@ def _backward_samples(dtype: torch.dtype, device: torch.device) -> Iterator[tupl
 
 INTERPOLATE = Op(
     "interpolate(Tensor real, Tensor fake, Tensor epsilon) -> Tensor",
+    check=_check,
     reference=mix,
     fake=lambda real, fake, epsilon: empty_packed_like(real),
     autograd=_Interpolate.apply,
@@ -111,6 +123,7 @@ INTERPOLATE = Op(
 
 INTERPOLATE_BACKWARD = Op(
     "interpolate_backward(Tensor grad, Tensor epsilon) -> (Tensor, Tensor)",
+    check=_check_backward,
     reference=split,
     fake=lambda grad, epsilon: (empty_packed_like(grad), empty_packed_like(grad)),
     # Only asked for when a gradient of a gradient is: plain PyTorch does, to any order.

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._checks import check_samples, check_vector
 from ._layout import as_rows, compute_dtype, empty_packed_like, packed_like, per_sample
 from ._registry import Op
 
@@ -27,6 +28,7 @@ def norm_penalty(
     power: float = 2.0,
     scale: float = 1.0,
     reduce: bool = True,
+    norm: float = 2,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     r"""The penalty on the per-sample norms of a batch of gradients, and these norms.
@@ -42,6 +44,7 @@ def norm_penalty(
         power: the exponent, at least 1.
         scale: the factor of every summand; ``lambda_gp / B`` makes WGAN-GP's mean.
         reduce: sum over the batch; otherwise return each sample's summand.
+        norm: 2, or 1 or ``math.inf``, for which there is plain PyTorch only.
         backend: "auto", "native" or "reference".
 
     Returns:
@@ -64,8 +67,34 @@ def norm_penalty(
         >>> norm_penalty(gradients, scale=10 / 2)
         (tensor(80.), tensor([5., 1.]))
     """
+    if norm != 2:
+        dtype = compute_dtype(gradients.dtype)
+        norms = torch.linalg.vector_norm(gradients.flatten(1), norm, dim=1, dtype=dtype)
+        penalty = scale * term(norms, target, one_sided, power)
+        return (penalty.sum() if reduce else penalty), norms
     settings = (float(target), one_sided, float(power), float(scale), reduce)
     return NORM_PENALTY(as_rows(gradients), *settings, backend=backend)
+
+
+def _check(gradients: Tensor, *settings: Any) -> None:
+    check_samples(gradients, "gradients")
+    if gradients.numel() == 0:
+        raise RuntimeError("gradients must not be empty")
+
+
+def _check_backward(
+    gradients: Tensor,
+    norms: Tensor,
+    grad_penalty: Tensor,
+    grad_norms: Tensor | None,
+    *settings: Any,
+) -> None:
+    check_samples(gradients, "gradients")
+    batch, reduce = len(gradients), settings[-1]
+    check_vector(norms, "norms", gradients, batch)
+    check_vector(grad_penalty, "grad_penalty", gradients, 1 if reduce else batch)
+    if grad_norms is not None:
+        check_vector(grad_norms, "grad_norms", gradients, batch)
 
 
 def norms_of(gradients: Tensor) -> Tensor:
@@ -130,7 +159,7 @@ def _reference_backward(
 class _NormPenalty(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, kernel: Any, gradients: Tensor, *settings: Any) -> Any:
-        ctx.backend = "reference" if kernel is _reference else "auto"
+        ctx.backend = "reference" if kernel is NORM_PENALTY.reference else "auto"
         ctx.settings = settings
         ctx.set_materialize_grads(False)
         penalty, norms = kernel(gradients, *settings)
@@ -183,6 +212,7 @@ def _backward_samples(dtype: torch.dtype, device: torch.device) -> Iterator[tupl
 NORM_PENALTY = Op(
     "norm_penalty(Tensor gradients, float target, bool one_sided, float power, float scale, "
     "bool reduce) -> (Tensor, Tensor)",
+    check=_check,
     reference=_reference,
     fake=_fake,
     autograd=_NormPenalty.apply,
@@ -193,6 +223,7 @@ NORM_PENALTY_BACKWARD = Op(
     "norm_penalty_backward(Tensor gradients, Tensor norms, Tensor grad_penalty, "
     "Tensor? grad_norms, float target, bool one_sided, float power, float scale, bool reduce) "
     "-> Tensor",
+    check=_check_backward,
     reference=_reference_backward,
     fake=lambda gradients, *_: empty_packed_like(gradients),
     # Only asked for when a gradient of a gradient is: plain PyTorch does, to any order.

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._checks import check_pair, check_samples, check_seed
 from ._layout import as_rows, compute_dtype, empty_packed_like, rows_like
 from ._registry import Op
 from .interpolate import mix, split
@@ -68,6 +69,16 @@ def drawn_epsilon(real: Tensor, seed: Tensor, first_sample: int = 0) -> Tensor:
     return epsilon.to(compute_dtype(real.dtype))
 
 
+def _check(real: Tensor, fake: Tensor, seed: Tensor, first_sample: int) -> None:
+    check_pair(real, fake)
+    check_seed(seed, real)
+
+
+def _check_backward(grad: Tensor, seed: Tensor, first_sample: int) -> None:
+    check_samples(grad, "grad")
+    check_seed(seed, grad)
+
+
 def _reference(real: Tensor, fake: Tensor, seed: Tensor, first_sample: int) -> Tensor:
     return mix(real, fake, drawn_epsilon(real, seed, first_sample))
 
@@ -81,7 +92,7 @@ class _RandomInterpolate(torch.autograd.Function):
     def forward(
         ctx: Any, kernel: Any, real: Tensor, fake: Tensor, seed: Tensor, first_sample: int
     ) -> Tensor:
-        ctx.backend = "reference" if kernel is _reference else "auto"
+        ctx.backend = "reference" if kernel is RANDOM_INTERPOLATE.reference else "auto"
         ctx.first_sample = first_sample
         ctx.save_for_backward(seed)
         return kernel(real, fake, seed, first_sample)
@@ -108,6 +119,7 @@ def _backward_samples(dtype: torch.dtype, device: torch.device) -> Iterator[tupl
 
 RANDOM_INTERPOLATE = Op(
     "random_interpolate(Tensor real, Tensor fake, Tensor seed, int first_sample) -> Tensor",
+    check=_check,
     reference=_reference,
     fake=lambda real, fake, seed, first_sample: empty_packed_like(real),
     autograd=_RandomInterpolate.apply,
@@ -116,6 +128,7 @@ RANDOM_INTERPOLATE = Op(
 
 RANDOM_INTERPOLATE_BACKWARD = Op(
     "random_interpolate_backward(Tensor grad, Tensor seed, int first_sample) -> (Tensor, Tensor)",
+    check=_check_backward,
     reference=_reference_backward,
     fake=lambda grad, seed, first_sample: (empty_packed_like(grad), empty_packed_like(grad)),
     # Only asked for when a gradient of a gradient is: plain PyTorch does, to any order.

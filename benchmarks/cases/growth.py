@@ -1,0 +1,63 @@
+"""Time and peak memory of the penalty against batch, image size and depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..contestants import eager, jax_jit
+from ..contestants.penalties import ours
+from . import critics, penalty
+from .case import Build, Case
+from .problem import Problem
+
+CHUNKED = "wgan_fast, chunk_size=16"
+
+
+def of_size(size: int, batch: int = 16) -> Problem:
+    return Problem(f"DCGAN {size}x{size}", lambda: critics.dcgan(size), (3, size, size), batch)
+
+
+def of_depth(depth: int) -> Problem:
+    return Problem(f"MLP 64-256x{depth}-1", lambda: critics.mlp(64, 256, depth), (64,), 512)
+
+
+def case(
+    problem: Problem, critic: str, axis: str, value: int, *, memory: bool, jax: bool = False
+) -> Case:
+    """One point of a curve: ``critic`` names the curve, ``axis`` what grows along it."""
+    contestants: dict[str, Build] = {
+        name: eager.penalty(problem, name) for name in ("textbook", "wgan_fast")
+    }
+    if jax:  # on images it is so much slower that it would take all the time of this suite
+        contestants["JAX jit"] = jax_jit.penalty(problem)
+    measured: tuple[str, ...] = ("textbook", "wgan_fast") if memory else ()
+    if memory and axis == "batch":
+        contestants[CHUNKED] = eager.penalty(problem, "wgan_fast", ours("native", "auto", 16))
+        measured += (CHUNKED,)
+    return Case(
+        suite="growth",
+        name=f"{critic}, {axis} {value}",
+        contestants=contestants,
+        batch=problem.batch,
+        details={"critic": critic, "axis": axis, "value": value, "phase": "penalty"},
+        floor_flops=problem.least_flops,
+        memory=measured,
+    )
+
+
+def cases(quick: bool, device: str) -> Iterator[Case]:
+    """The points of every curve; two small ones of each when ``quick``."""
+    mlp = replace(penalty.MLP_2D, device=device)
+    for batch in (16, 64) if quick else (16, 64, 256, 1024, 4096, 16384):
+        yield case(replace(mlp, batch=batch), mlp.name, "batch", batch, memory=False, jax=True)
+    size = 16 if quick else 64
+    for batch in (8, 32) if quick else (8, 32, 128, 512):
+        problem = replace(of_size(size, batch), device=device)
+        yield case(problem, problem.name, "batch", batch, memory=True)
+    for size in (8, 16) if quick else (16, 32, 64, 128):
+        problem = replace(of_size(size), device=device)
+        yield case(problem, "DCGAN, batch 16", "image size", size, memory=not quick)
+    for depth in (1, 2) if quick else (1, 4, 16, 64):
+        problem = replace(of_depth(depth), device=device)
+        yield case(problem, "MLP 64-256-1, batch 512", "depth", depth, memory=not quick)

@@ -1,0 +1,121 @@
+"""Plain PyTorch: the penalty with its backward pass, the critic's step, the training iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..cases.case import Build, Step
+from ..cases.problem import Problem
+from .penalties import PENALTIES, Penalty, require
+
+N_CRITIC = 5
+NOISE = 128
+
+#: ``gradients(epsilon)`` leaves the critic's gradients in its parameters and returns the loss.
+Gradients = Callable[["Tensor | None"], Tensor]
+
+
+def penalty(problem: Problem, name: str, how: Penalty | None = None) -> Build:
+    """The penalty alone, forward and backward."""
+    how = how or PENALTIES[name]
+
+    def build(dtype: torch.dtype, batch: int | None) -> Step:
+        require(name, problem.device)
+        here = problem.at_most(batch)
+        critic, (real, fake), args = here.critic(dtype), here.samples(dtype), here.arguments()
+        parameters = list(critic.parameters())
+
+        def step(epsilon: Tensor | None = None) -> list[Tensor | None]:
+            for parameter in parameters:
+                parameter.grad = None
+            value = how(critic, real, fake, epsilon, args)
+            value.backward()
+            return [value.detach(), *[parameter.grad for parameter in parameters]]
+
+        return step
+
+    return build
+
+
+def adam(module: nn.Module) -> torch.optim.Adam:
+    return torch.optim.Adam(module.parameters(), lr=1e-4, betas=(0.0, 0.9))
+
+
+def critic_gradients(
+    critic: nn.Module, real: Tensor, fake: Tensor, args: tuple[Any, ...], how: Penalty
+) -> Gradients:
+    def gradients(epsilon: Tensor | None) -> Tensor:
+        loss = critic(fake, *args).mean() - critic(real, *args).mean()
+        loss = loss + how(critic, real, fake, epsilon, args)
+        loss.backward()
+        return loss.detach()
+
+    return gradients
+
+
+#: Makes the function that computes the critic's gradients from critic, real, fake, args.
+MakeGradients = Callable[[nn.Module, Tensor, Tensor, "tuple[Any, ...]"], Gradients]
+
+
+def eager_gradients(name: str) -> MakeGradients:
+    return lambda critic, real, fake, args: critic_gradients(
+        critic, real, fake, args, PENALTIES[name]
+    )
+
+
+def critic_step(problem: Problem, name: str, make: MakeGradients) -> Build:
+    """The critic's step: D(real), D(fake), penalty, backward pass, Adam."""
+
+    def build(dtype: torch.dtype, batch: int | None) -> Step:
+        require(name, problem.device)
+        here = problem.at_most(batch)
+        critic, (real, fake), args = here.critic(dtype), here.samples(dtype), here.arguments()
+        gradients, optimizer = make(critic, real, fake, args), adam(critic)
+
+        def step(epsilon: Tensor | None = None) -> list[Tensor | None]:
+            optimizer.zero_grad()
+            loss = gradients(epsilon)
+            optimizer.step()
+            return [loss, *[parameter.grad for parameter in critic.parameters()]]
+
+        return step
+
+    return build
+
+
+def iteration(
+    problem: Problem, make_generator: Callable[[], nn.Module], name: str, make: MakeGradients
+) -> Build:
+    """One training iteration: five steps of the critic, each on new fakes, one of the generator."""
+
+    def build(dtype: torch.dtype, batch: int | None) -> Step:
+        require(name, problem.device)
+        here = problem.at_most(batch)
+        critic, (real, fake), args = here.critic(dtype), here.samples(dtype), here.arguments()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(2)
+            generator = make_generator().to(here.device, dtype)
+            noise = torch.randn(len(real), NOISE, dtype=dtype, device=here.device)
+        gradients = make(critic, real, fake, args)
+        critics, generators = adam(critic), adam(generator)
+
+        def step(epsilon: Tensor | None = None) -> list[Tensor | None]:
+            loss = noise
+            for _ in range(N_CRITIC):
+                with torch.no_grad():
+                    fake.copy_(generator(noise if epsilon is not None else noise.normal_()))
+                critics.zero_grad()
+                loss = gradients(epsilon)
+                critics.step()
+            generators.zero_grad()
+            (-critic(generator(noise), *args).mean()).backward()
+            generators.step()
+            return [loss, *[p.grad for p in (*critic.parameters(), *generator.parameters())]]
+
+        return step
+
+    return build

@@ -1,0 +1,90 @@
+"""Result files, read and asked: what the report, the pictures and the comparison have in common."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .timing import Timing, ratio_interval
+
+Row = dict[str, Any]
+
+OURS = "wgan_fast"
+
+
+def load(path: Path) -> list[Row]:
+    return json.loads(path.read_text())
+
+
+def where(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+    """The rows that have these values in these columns."""
+    return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
+
+
+def is_main(row: Row, rows: list[Row]) -> bool:
+    """Whether a row is of the main setting: all threads, the tuned allocator."""
+    most = max(row["threads"] for row in rows)
+    return row["threads"] == most and row["allocator"] == "tuned"
+
+
+def main_setting(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if is_main(row, rows)]
+
+
+def timed(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if "median_s" in row]
+
+
+def by_case(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
+    """Case name -> contestant -> its row."""
+    cases: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        cases.setdefault(row["case"], {})[row["contestant"]] = row
+    return cases
+
+
+def against(row: Row, other: Row) -> tuple[float, float, float]:
+    """How many times faster ``row`` is than ``other`` of the same case, and the 95 % interval."""
+    rounds = min(len(row["seconds"]), len(other["seconds"]))
+    mine, theirs = Timing(row["seconds"][:rounds]), Timing(other["seconds"][:rounds])
+    low, high = ratio_interval(theirs, mine)
+    return statistics.median(theirs.seconds) / statistics.median(mine.seconds), low, high
+
+
+def verdict(low: float, high: float) -> str:
+    """What an interval of a ratio of times says: "faster", "slower", or "tie" if it holds 1."""
+    return "faster" if low > 1 else "slower" if high < 1 else "tie"
+
+
+def contestants(rows: Iterable[Row]) -> list[str]:
+    """All names in the order in which they first race."""
+    return list(dict.fromkeys(row["contestant"] for row in rows))
+
+
+def ratio_text(low: float, ratio: float, high: float) -> str:
+    return f"{ratio:.2f}x ({low:.2f} to {high:.2f})"
+
+
+def seconds_text(seconds: float) -> str:
+    """Three digits and a unit."""
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        if seconds * factor >= 1:
+            return (
+                f"{seconds * factor:.3g} {unit}"
+                if seconds * factor < 1000
+                else (f"{seconds * factor:.0f} {unit}")
+            )
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def bytes_text(count: float) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+def table(header: list[str], lines: Iterable[list[str]]) -> str:
+    """A table in Markdown; every column after the first is aligned to the right."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *lines])

@@ -1,0 +1,231 @@
+"""The sections of the report: each makes Markdown from the rows of one machine."""
+
+from __future__ import annotations
+
+import math
+
+from . import curves
+from .contestants.eager import N_CRITIC
+from .goals import outcomes
+from .results import (
+    OURS,
+    Row,
+    against,
+    by_case,
+    bytes_text,
+    contestants,
+    main_setting,
+    ratio_text,
+    seconds_text,
+    table,
+    timed,
+    verdict,
+    where,
+)
+
+
+def in_short(rows: list[Row]) -> str:
+    """Where wgan_fast is faster, ties and loses against each contestant. Nothing is left out."""
+    shown = timed([row for row in main_setting(rows) if row["suite"] in ("penalty", "step")])
+    cases = by_case(shown)
+    lines = []
+    for other in contestants(shown):
+        if other.startswith(OURS):
+            continue
+        ratios = {
+            name: against(case[OURS], case[other])
+            for name, case in cases.items()
+            if OURS in case and other in case
+        }
+        if ratios:
+            lines.append(f"- {_against_one(other, ratios)}")
+    return "\n".join(lines)
+
+
+def _against_one(other: str, ratios: dict[str, tuple[float, float, float]]) -> str:
+    verdicts = {name: verdict(low, high) for name, (_, low, high) in ratios.items()}
+    counts = {
+        v: sum(found == v for found in verdicts.values()) for v in ("faster", "tie", "slower")
+    }
+    values = sorted(ratio for ratio, _, _ in ratios.values())
+    text = (
+        f"against **{other}**: faster in {counts['faster']} of {len(ratios)} cases, as fast within "
+        f"noise in {counts['tie']}, slower in {counts['slower']}; from {values[0]:.2f}x to "
+        f"{values[-1]:.2f}x."
+    )
+    for what, which in (("Slower", "slower"), ("As fast", "tie")):
+        names = [f"{n} ({ratios[n][0]:.2f}x)" for n, found in verdicts.items() if found == which]
+        if names:
+            text += f" {what}: {'; '.join(names)}."
+    return text
+
+
+def goals(rows: list[Row]) -> str:
+    lines = [[o.what, o.goal, o.measured, o.verdict] for o in outcomes(rows)]
+    return table(["goal", "asked for", "measured", ""], lines)
+
+
+def speeds(rows: list[Row], suite: str) -> str:
+    """One line for each case, one column for each contestant: its time, and the textbook's over
+    it."""
+    here = where(main_setting(rows), suite=suite)
+    names = contestants(here)
+    lines = [
+        [case, *(_speed(found[name]) if name in found else "" for name in names)]
+        for case, found in by_case(here).items()
+    ]
+    return table(["", *names], lines)
+
+
+def _speed(row: Row) -> str:
+    if "median_s" not in row:
+        return "failed" if "failed" in row else "–"
+    if row["contestant"] == "textbook":
+        return seconds_text(row["median_s"])
+    interval = f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f}"
+    return f"{seconds_text(row['median_s'])}<br>**{row['speedup']:.2f}x** ({interval})"
+
+
+def shares(rows: list[Row]) -> str:
+    """What share of a training iteration the penalty takes, and what remains of its speed-up."""
+    main = main_setting(rows)
+    penalties = by_case(timed(where(main, suite="penalty")))
+    lines = []
+    for name, iteration in by_case(timed(where(main, phase="training iteration"))).items():
+        problem = name.removesuffix(", training iteration")
+        penalty = penalties.get(problem)
+        if penalty is None or OURS not in penalty or OURS not in iteration:
+            continue
+        share = [
+            N_CRITIC * penalty[who]["median_s"] / iteration[who]["median_s"]
+            for who in ("textbook", OURS)
+        ]
+        row = iteration[OURS]
+        lines.append([
+            problem, f"{share[0]:.0%}", f"{share[1]:.0%}", f"{penalty[OURS]['speedup']:.2f}x",
+            ratio_text(row["speedup_low"], row["speedup"], row["speedup_high"]),
+        ])  # fmt: skip
+    header = ["", "share, textbook", "share, wgan_fast", "penalty faster", "iteration faster"]
+    return table(header, lines)
+
+
+def kernels(rows: list[Row]) -> str:
+    """Each kernel against the textbook, plain PyTorch and the bandwidth."""
+    others = ("textbook", "tuned", "wgan_fast reference")
+    lines = []
+    for name, case in by_case(timed(where(main_setting(rows), suite="kernels"))).items():
+        if OURS not in case:
+            continue
+        row = case[OURS]
+        lines.append([
+            name, seconds_text(row["median_s"]), f"{row['median_s'] / row['floor_s']:.2f}x",
+            *(_times(row, case.get(other)) for other in others),
+        ])  # fmt: skip
+    header = ["", OURS, "least traffic", *(f"against {other}" for other in others)]
+    return table(header, lines)
+
+
+def _times(row: Row, other: Row | None) -> str:
+    if other is None:
+        return "–"
+    ratio, low, high = against(row, other)
+    return ratio_text(low, ratio, high)
+
+
+def growths(rows: list[Row]) -> str:
+    """Slopes and crossovers of the time."""
+    found = curves.curves_of(timed(where(main_setting(rows), suite="growth")), "median_s")
+    lines = []
+    for curve in found:
+        last = curve.rows[-1]
+        faster = "" if curve.contestant == OURS else curves.crossover(curve, found)
+        lines.append([
+            f"{curve.critic}, {curve.axis}", curve.contestant, f"{last['value']}",
+            seconds_text(last["median_s"]), seconds_text(max(curves.slope(curve, "median_s"), 0)),
+            f"{curves.exponent(curve):.2f}", faster,
+        ])  # fmt: skip
+    header = ["", "contestant", "largest", "time there", "each one more", "exponent",
+              "wgan_fast is faster"]  # fmt: skip
+    return table(header, lines)
+
+
+def memory(rows: list[Row]) -> str:
+    """Peak memory of all contestants, and as it grows."""
+    main = main_setting(rows)
+    lines = []
+    for name, case in by_case(where(main, suite="memory")).items():
+        base = case.get("textbook", {}).get("peak_bytes", math.nan)
+        for who, row in case.items():
+            peak = row.get("peak_bytes")
+            told = [bytes_text(peak), f"{peak / base:.2f}"] if peak else ["–", "–"]
+            lines.append([name, who, *told])
+    parts = [table(["", "contestant", "peak", "of the textbook's"], lines)]
+    lines = []
+    for curve in curves.curves_of(where(main, suite="growth"), "peak_bytes"):
+        last = curve.rows[-1]
+        fits, beyond = curves.largest_that_fits(curve)
+        each = curves.slope(curve, "peak_bytes")
+        lines.append([
+            f"{curve.critic}, {curve.axis}", curve.contestant, str(last["value"]),
+            bytes_text(last["peak_bytes"]), bytes_text(each) if each == each else "–",
+            f"{fits}{' (extrapolated)' if beyond else ''}" if curve.axis == "batch" else "",
+        ])  # fmt: skip
+    header = ["", "contestant", "largest", "peak there", "each one more", "batch that fits 4 GiB"]
+    return "\n\n".join([*parts, table(header, lines)])
+
+
+def settings(rows: list[Row]) -> str:
+    """The anchor cases with other threads and the other allocator."""
+    lines = []
+    for suite in ("penalty", "kernels"):
+        here = timed(where(rows, suite=suite, contestant=OURS))
+        for name in dict.fromkeys(row["case"] for row in here):
+            found = where(here, case=name)
+            if len(found) < 2:
+                continue
+            for row in found:
+                lines.append([
+                    name, str(row["threads"]), row["allocator"], seconds_text(row["median_s"]),
+                    ratio_text(row["speedup_low"], row["speedup"], row["speedup_high"]),
+                ])  # fmt: skip
+    return table(["", "threads", "allocator", OURS, "against the textbook"], lines)
+
+
+def absent(rows: list[Row]) -> str:
+    """Everyone who did not race, and why."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for outcome in ("failed", "unavailable"):
+            if outcome in row:
+                cases = reasons.setdefault((row["contestant"], f"{outcome}: {row[outcome]}"), [])
+                if row["case"] not in cases:
+                    cases.append(row["case"])
+    if not reasons:
+        return "Nobody: every contestant took part in every case."
+    return "\n".join(
+        f"- {who}, {reason} ({'; '.join(cases)})" for (who, reason), cases in reasons.items()
+    )
+
+
+def drift(rows: list[Row]) -> str:
+    reference = sorted(row["reference_s"] for row in main_setting(rows) if "reference_s" in row)
+    if not reference:
+        return ""
+    low, high = reference[0], reference[-1]
+    return (
+        f"A fixed matrix product ran in every round of the main setting; it took between "
+        f"{seconds_text(low)} and {seconds_text(high)}, a factor of {high / low:.2f} from the "
+        "fastest case to the slowest. Contestants are compared within a round, which this does not "
+        "touch; times of different cases it does."
+    )
+
+
+def compile_times(rows: list[Row]) -> str:
+    """How long the first call takes."""
+    lines = []
+    cases = by_case(timed(where(main_setting(rows), suite="penalty")))
+    for name, case in cases.items():
+        first = [case[who]["first_call_s"] if who in case else math.nan
+                 for who in (OURS, "torch.compile", "JAX jit")]  # fmt: skip
+        lines.append([name, *(seconds_text(s) if s == s else "–" for s in first)])
+    return table(["", OURS, "torch.compile", "JAX jit"], lines)

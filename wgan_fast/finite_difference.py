@@ -1,0 +1,113 @@
+r"""The penalty's parameter gradient without a double backward, for critics that have none.
+
+The penalty P depends on the parameters theta through the input gradients :math:`g_b` alone. With
+:math:`k_b = \partial P / \partial g_b`, held fixed, and :math:`v_b = k_b / \|k_b\|`,
+
+.. math:: \frac{\partial P}{\partial \theta}
+          = \sum_b \frac{\partial}{\partial \theta} \langle k_b, \nabla_x D(x_b) \rangle
+          \approx \frac{\partial}{\partial \theta} \sum_b \|k_b\| \,
+                  \frac{D(x_b + h_b v_b) - D(x_b - h_b v_b)}{2 h_b}
+
+which takes three passes of first order: one for the input gradient, and one at each of the two
+points beside :math:`x_b`. The norm and the term only enter through :math:`k_b`; for the Euclidean
+norm, :math:`v_b` is the normalised input gradient up to its sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import ops
+from .critic import check_scores, input_gradients
+from .moment import Moment
+from .slices import Once
+
+#: The default step. A smaller one drowns in rounding, a larger one sees the critic's curvature:
+#: docs/variants.md has the errors over the step. float64 has digits to spare, and a small step
+#: seldom crosses a kink.
+STEPS = {torch.float64: 1e-6, torch.float32: 5e-3, torch.float16: 0.1, torch.bfloat16: 0.2}
+
+#: The penalty of some input gradients and their norms.
+Cost = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def penalty_by_differences(
+    critic: Callable[..., Tensor],
+    points: Tensor,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    cost: Cost,
+    step: float | None,
+) -> tuple[Tensor, Tensor]:
+    """The penalty at some points, whose gradient is a central difference.
+
+    Args:
+        critic: the critic; the score of a sample depends on that sample alone.
+        points: ``[B, *]``, where to differentiate; requires a gradient.
+        args, kwargs: passed on to the critic.
+        cost: the penalty of input gradients, a scalar or ``[B]``, and their norms, ``[B]``.
+        step: h, in units of the norm of each sample, or of 1 for samples that are shorter.
+
+    Returns:
+        The exact penalty, which can be differentiated once, and the norms.
+    """
+    begin = Moment(critic, points)
+    gradients = input_gradients(critic, points, args, kwargs, False, "plain")
+    end = Moment(critic, points)
+    penalty, norms = cost(gradients.requires_grad_())
+    (slopes,) = torch.autograd.grad(penalty.sum(), gradients)  # k, [B, *]
+    points = points.detach()
+    weights = _norms(slopes)
+    reach = (step or _default_step(points)) * _norms(points).clamp_min(1)
+    move = slopes * _per_sample(reach / weights.masked_fill(weights == 0, 1), slopes)
+
+    def scores_at(x: Tensor) -> Tensor:
+        begin.restore()
+        scores = critic(x.to(points.dtype), *args, **kwargs)
+        check_scores(scores, points)
+        return scores.reshape(len(points), -1).to(weights.dtype).sum(1)
+
+    difference = weights * (scores_at(points + move) - scores_at(points - move)) / (2 * reach)
+    end.restore()
+    surrogate = difference if penalty.dim() else difference.sum()
+    return _WithGradientOf.apply(penalty.detach(), surrogate), norms.detach()
+
+
+def _default_step(points: Tensor) -> float:
+    kind = points.device.type
+    if torch.is_autocast_enabled(kind):
+        return STEPS[torch.get_autocast_dtype(kind)]
+    return STEPS[points.dtype]
+
+
+def _norms(x: Tensor) -> Tensor:
+    return ops.norm_penalty(x)[1]
+
+
+def _per_sample(values: Tensor, x: Tensor) -> Tensor:
+    return values.reshape(-1, *(1,) * (x.dim() - 1))
+
+
+class _WithGradientOf(torch.autograd.Function):
+    """A value with the gradient of another."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, other: Tensor) -> Tensor:
+        ctx.save_for_backward(other)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            grad = Once.apply(grad, *ctx.saved_tensors, _WHY_ONCE)
+        return None, grad
+
+
+_WHY_ONCE = (
+    "a penalty by finite differences can be differentiated only once; take "
+    'double_backward="exact" to differentiate its gradient in turn'
+)
