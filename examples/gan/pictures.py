@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,8 @@ def samples_figure(run: Run, real: Tensor, fake: Tensor) -> Figure:
     else:
         figure = Figure(figsize=(10, 5.3), dpi=110, layout="constrained")
         left, right = figure.subplots(1, 2)
-        image_grid(left, real, "real", columns=10)
-        image_grid(right, fake, f"generated, step {run.step}", columns=10)
+        image_grid(left, real, "real", most=10)
+        image_grid(right, fake, f"generated, step {run.step}", most=10)
     return figure
 
 
@@ -72,23 +73,24 @@ def summary_figure(run: Run, real: Tensor, fake: Tensor, norms: np.ndarray) -> F
         value_surface(surface, run, real, fake)
     else:
         left, right, histogram = figure.subplots(1, 3)
-        image_grid(left, real, "real", columns=8)
-        image_grid(right, fake, "generated", columns=8)
+        image_grid(left, real, "real", most=8)
+        image_grid(right, fake, "generated", most=8)
     norm_histogram(histogram, norms)
     return figure
 
 
-def image_grid(axes: Axes, images: Tensor, title: str, columns: int) -> None:
-    """A square of images in [-1, 1], [B, channels, size, size], as many rows as columns."""
+def image_grid(axes: Axes, images: Tensor, title: str, most: int) -> None:
+    """A square of images in [-1, 1], [B, channels, size, size], of ``most`` columns at most."""
+    columns = min(most, math.isqrt(len(images)))
     images = images[: columns**2].cpu().float()
-    images = torch.cat([images, images.new_ones(columns**2 - len(images), *images.shape[1:])])
     channels, size = images.shape[1:3]
     gap = max(1, size // 16)
     tiles = torch.nn.functional.pad(images, (0, gap, 0, gap), value=1.0)
     side = columns * (size + gap)
     grid = tiles.view(columns, columns, channels, size + gap, size + gap)
     grid = grid.permute(0, 3, 1, 4, 2).reshape(side, side, channels)[:-gap, :-gap]
-    axes.imshow((grid / 2 + 0.5).clamp(0, 1).numpy().squeeze(), cmap="gray", vmin=0, vmax=1)
+    pixels = (grid / 2 + 0.5).clamp(0, 1).numpy().squeeze()
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_title(title)
     axes.set_axis_off()
 
@@ -140,7 +142,7 @@ def norm_histogram(axes: Axes, norms: np.ndarray) -> None:
     axes.axvline(1.0, color=FAKE, linestyle="--")
     axes.set(
         title="gradient norms of the critic",
-        xlabel=f"norm at an interpolate (mean {norms.mean():.2f}, deviation {norms.std():.2f})",
+        xlabel=f"norm (mean {norms.mean():.2f}, deviation {norms.std():.2f})",
         ylabel="samples",
     )
 
