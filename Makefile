@@ -1,7 +1,8 @@
 # make demo    train a WGAN-GP on handwritten digits; pictures in runs/demo   (two minutes on 2 cores)
 # make test    install and run every test
 # make lint    formatting, rules and types
-# make bench-kernels    each CPU kernel against plain PyTorch and the memory bandwidth
+# make bench   every claim of speed, measured; see bench.mk
+# make cuda-check    the CUDA kernels, compiled and read; see cuda.mk
 #
 # All of them begin with `make install`, which needs Python 3.10 or later with venv, and is quick
 # the second time. Without a C++ compiler the library is installed in pure PyTorch.
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench-kernels clean
+.PHONY: help install demo test lint clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
@@ -50,8 +51,8 @@ lint: $(VENV)/lint
 	$(BIN)/pyright
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-bench-kernels: install
-	$(BIN)/python -m benchmarks.kernels
+include bench.mk
+include cuda.mk
 
 clean:
 	rm -rf build dist *.egg-info wgan_fast/*.so

@@ -13,6 +13,9 @@ from torch import Tensor
 from .cases.case import BASELINE, Case, Step
 from .contestants import UnavailableError
 
+#: A loss and gradients; None is a gradient of zeros.
+Results = list[Tensor | None]
+
 #: Samples that are compared in float64.
 FEW = 8
 
@@ -31,27 +34,28 @@ def enter(case: Case) -> Entered:
     """Sets every contestant up and compares loss and gradients, in float64 on a few samples and in
     the dtype that is timed on all of them."""
     entered = Entered()
-    exact = rounded = None
+    expected: list[Results] = []
     for name, build in case.contestants.items():
         try:
             few = flat(build(torch.float64, FEW)(factors(case, torch.float64)[:FEW]))
             began = time.perf_counter()
             step = build(case.dtype, None)
-            all_ = flat(step(factors(case, case.dtype)))
+            results = step(factors(case, case.dtype))
             first_call = time.perf_counter() - began
-            exact, rounded = exact or few, rounded or all_
-            difference = disagreement(few, exact, case.tolerance, "float64") or disagreement(
-                all_, rounded, case.timed_tolerance, str(case.dtype)
+            expected = expected or [few, flat(results)]
+            difference = disagreement(few, expected[0], case.tolerance, "float64") or disagreement(
+                flat(results), expected[1], case.timed_tolerance, str(case.dtype)
             )
         except UnavailableError as reason:
             entered.unavailable[name] = str(reason)
-            continue
         except Exception as error:  # a contestant that breaks is a result, too
-            difference = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        if difference is not None:
-            entered.failed[name] = difference
-            continue
-        entered.steps[name], entered.first_call[name] = step, first_call
+            first_line = str(error).strip().partition("\n")[0]
+            entered.failed[name] = f"{type(error).__name__}: {first_line}"
+        else:
+            if difference is None:
+                entered.steps[name], entered.first_call[name] = step, first_call
+            else:
+                entered.failed[name] = difference
     return entered
 
 
@@ -62,8 +66,8 @@ def factors(case: Case, dtype: torch.dtype) -> Tensor:
     return drawn.to(torch.float64 if dtype == torch.float64 else torch.float32)
 
 
-def flat(results: Any) -> list[Tensor | None]:
-    """The results as tensors on the CPU; None is a gradient of zeros."""
+def flat(results: Any) -> Results:
+    """The results as tensors on the CPU."""
     return [
         None
         if part is None
@@ -74,9 +78,7 @@ def flat(results: Any) -> list[Tensor | None]:
     ]
 
 
-def disagreement(
-    results: list[Tensor | None], expected: list[Tensor | None], tolerance: float, dtype: str
-) -> str | None:
+def disagreement(results: Results, expected: Results, tolerance: float, dtype: str) -> str | None:
     """What differs by more than ``tolerance``: the first result (the loss), or all the others
     (the gradients) taken together, so that rounding where a gradient vanishes is not held against
     it."""

@@ -58,7 +58,7 @@ def largest_that_fits(curve: Curve) -> tuple[int, bool]:
     measured."""
     last = curve.rows[-1]
     step = slope(curve, "peak_bytes")
-    if not step > 0:
+    if not step > 0:  # also where there is but one point
         return last["value"], False
     value = int(last["value"] + (MEMORY - last["peak_bytes"]) / step)
     return value, value > last["value"]
@@ -66,9 +66,10 @@ def largest_that_fits(curve: Curve) -> tuple[int, bool]:
 
 def crossover(curve: Curve, others: list[Curve]) -> str:
     """Along the axis, where wgan_fast is faster than this contestant."""
-    (ours,) = [
-        c for c in others if (c.critic, c.axis, c.contestant) == (curve.critic, curve.axis, OURS)
-    ]
+    ours = next(
+        (c for c in others if (c.critic, c.axis, c.contestant) == (curve.critic, curve.axis, OURS)),
+        Curve(curve.critic, curve.axis, OURS, []),
+    )
     theirs = {row["value"]: row for row in curve.rows}
     faster = [
         row["value"]
@@ -76,6 +77,8 @@ def crossover(curve: Curve, others: list[Curve]) -> str:
         if row["value"] in theirs and against(row, theirs[row["value"]])[1] > 1
     ]
     shared = [value for value in ours.values if value in theirs]
+    if not shared:
+        return "–"
     if not faster:
         return "nowhere"
     if faster == shared:

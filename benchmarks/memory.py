@@ -74,7 +74,7 @@ def _status(what: str) -> int:
 def main() -> int:
     from .suites import SUITES
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("case")
     parser.add_argument("contestant")

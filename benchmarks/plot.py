@@ -45,8 +45,9 @@ def speedups(rows: list[Row]) -> Any:
         above = [row["speedup_high"] - row["speedup"] for _, row in places]
         axes.barh(
             [i + 0.4 - height * (index + 0.5) for i, _ in places],
-            ratios,
+            [ratio - 1 for ratio in ratios],
             height,
+            left=1,
             xerr=[[max(0, b) for b in below], [max(0, a) for a in above]],
             color=COLOURS[name],
             label=name,
@@ -84,7 +85,9 @@ def _draw_curves(axes: Any, curves: list[Curve], column: str, factor: float) -> 
             axes.fill_between(curve.values, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    for scale in (axes.xaxis, axes.yaxis):
+        scale.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(lambda value, _: "")
     axes.set_xlabel(curves[0].axis)
     axes.set_title(curves[0].critic, fontsize=9)
     axes.grid(alpha=0.3)
@@ -108,7 +111,7 @@ def memory(rows: list[Row]) -> Any:
     for axes, curves in panels:
         _draw_curves(axes, curves, "peak_bytes", 2**-20)
         axes.legend(fontsize=7)
-    panels[0][0].set_ylabel("peak memory above weights and inputs [MiB]")
+    panels[0][0].set_ylabel("peak memory [MiB]")
     return figure
 
 
@@ -139,7 +142,7 @@ def bandwidth(rows: list[Row]) -> Any:
 def drift(rows: list[Row]) -> Any:
     """The time of the fixed reference workload, case after case."""
     cases = {(row["measured"], row["case"]): row for row in rows if "reference_s" in row}
-    line = [row["reference_s"] * 1e3 for _, row in sorted(cases.items(), key=lambda pair: pair[0])]
+    line = [row["reference_s"] * 1e3 for row in cases.values()]
     figure, axes = plt.subplots(figsize=(8, 2.4), layout="constrained")
     axes.plot(line, ".-", lw=0.8, color="tab:red")
     axes.set(xlabel="case, in the order of the race", ylabel="reference workload [ms]")
@@ -175,7 +178,9 @@ def draw(rows: list[Row], folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="benchmarks.plot", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.plot", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("results", type=Path, help="what benchmarks.race wrote with --json")
     parser.add_argument("--to", type=Path, help="folder; by default that of the results")
     options = parser.parse_args()

@@ -57,16 +57,19 @@ class Setting:
 
 def settings_of(suite: str, options: argparse.Namespace) -> list[Setting]:
     """The settings a suite runs in: the one asked for, or the main one and two for comparison."""
-    threads = options.threads or cores()
+    # A quick race is no measurement, and threads that wait for each other make it slow where the
+    # cores are busy.
+    threads = options.threads or (1 if options.quick else cores())
     if options.threads or options.allocator:
         return [Setting(threads, options.allocator or "tuned")]
     main = Setting(threads)
-    if suite not in ("kernels", "penalty") or options.device != "cpu":
+    if options.device != "cpu" or suite not in ("kernels", "penalty"):
         return [main]
+    default = Setting(threads, "default", anchors_only=True)
     if options.quick:
-        return [main, *([Setting(1, "default", True)] if suite == "kernels" else [])]
-    single = [Setting(1, "tuned", True)] if threads > 1 else []
-    return [main, Setting(threads, "default", True), *single]
+        return [main, default] if suite == "kernels" else [main]
+    single = [Setting(1, anchors_only=True)] if threads > 1 else []
+    return [main, default, *single]
 
 
 def run(suite: str, setting: Setting, options: argparse.Namespace) -> list[Row]:
@@ -102,7 +105,9 @@ def write(rows: list[Row], json_path: Path | None, csv_path: Path | None) -> Non
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="benchmarks.race", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.race", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--suite", nargs="+", choices=SUITES, default=list(SUITES))
     parser.add_argument("--quick", action="store_true", help="a few small cases of every suite")
     parser.add_argument("--case", help="only cases whose name contains this")

@@ -73,6 +73,30 @@ factors. Threads of one contestant get 3 ms to come to rest before the next begi
 """
 
 
+CELLS = (
+    "Median time of a call, forward and backward, and how many times faster than the textbook. "
+    "A dash: did not run, see the end."
+)
+STEPS = (
+    "A critic's step is D(real), D(fake), penalty, backward pass and Adam; a training iteration is "
+    "five of them, each with new fakes, and a step of the generator."
+)
+SHARES = "Five penalties, as timed alone, over one training iteration."
+KERNELS = (
+    "wgan_fast's time, that time over the least traffic at the measured copy bandwidth (below 1 "
+    "where the arrays fit into the caches), and how many times faster it is than the others."
+)
+GROWTH = (
+    "Time at the largest value, what each further one costs and the exponent of the growth there "
+    "(1: proportional), and from where on wgan_fast is faster beyond noise."
+)
+MEMORY = (
+    "Peak of one call above weights and inputs, each in a process of its own. What fits into 4 GiB "
+    "follows from the last two points."
+)
+ANCHORS = "A few cases again, with other threads and with the allocator as it comes."
+
+
 def machines() -> dict[str, list[Row]]:
     """The rows of every machine that has results."""
     return {path.parent.name: load(path) for path in sorted(RESULTS.glob("*/race.json"))}
@@ -85,26 +109,27 @@ def report(found: dict[str, list[Row]]) -> str:
 
 
 def section(name: str, rows: list[Row]) -> str:
-    """One machine."""
+    """One machine: a title, what to know for reading it, a picture and a table each."""
+    notes = RESULTS / name / "notes.md"  # by hand: what holds back where a goal is missed
     parts = [f"# {machine(rows)}", _facts(rows)]
-    for title, text, picture in [
-        ("In short", tables.in_short(rows), ""),
-        ("Goals", tables.goals(rows), ""),
-        ("The penalty alone", tables.speeds(rows, "penalty"), "speedup.png"),
-        ("The critic's step and the training iteration", tables.speeds(rows, "step"), ""),
-        ("The penalty's share of a training iteration", tables.shares(rows), ""),
-        ("The kernels", tables.kernels(rows), "bandwidth.png"),
-        ("Growth of the time", tables.growths(rows), "time.png"),
-        ("Memory", tables.memory(rows), "memory.png"),
-        ("Threads and allocator", tables.settings(rows), ""),
-        ("The first call, with its compilation", tables.compile_times(rows), ""),
-        ("How steady the machine was", tables.drift(rows), "drift.png"),
-        ("Who did not run, and why", tables.absent(rows), ""),
+    for title, note, picture, text in [
+        ("In short", "", "", tables.in_short(rows)),
+        ("Goals", "", "", tables.goals(rows)),
+        ("What holds back", "", "", notes.read_text().strip() if notes.exists() else ""),
+        ("The penalty alone", CELLS, "speedup.png", tables.speeds(rows, "penalty")),
+        ("The critic's step and the training iteration", STEPS, "", tables.speeds(rows, "step")),
+        ("The penalty's share of a training iteration", SHARES, "", tables.shares(rows)),
+        ("The kernels", KERNELS, "bandwidth.png", tables.kernels(rows)),
+        ("Growth of the time", GROWTH, "time.png", tables.growths(rows)),
+        ("Memory", MEMORY, "memory.png", tables.memory(rows)),
+        ("Threads and allocator", ANCHORS, "", tables.settings(rows)),
+        ("The first call, with its compilation", "", "", tables.first_calls(rows)),
+        ("How steady the machine was", "", "drift.png", tables.drift(rows)),
+        ("Who did not run, and why", "", "", tables.absent(rows)),
     ]:
-        parts.append(f"## {title}")
-        if picture:
-            parts.append(f"![{title}](results/{name}/{picture})")
-        parts.append(text)
+        if text:
+            shown = f"![{title}](results/{name}/{picture})" if picture else ""
+            parts += [f"## {title}", *filter(None, (note, shown)), text]
     return "\n\n".join(parts) + "\n"
 
 
@@ -147,7 +172,7 @@ def readme_block(found: dict[str, list[Row]]) -> str:
     return (
         f"{table(header, lines)}\n\n"
         f"Medians on {machine(rows)}, float32, with the 95 % interval of the ratio. Every "
-        "case, the losses and ties among them, is in [benchmarks/REPORT.md](benchmarks/REPORT.md).\n"
+        "case, with all losses and ties, is in [benchmarks/REPORT.md](benchmarks/REPORT.md).\n"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -69,7 +70,9 @@ def ratio_text(low: float, ratio: float, high: float) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """Three digits and a unit."""
+    """Three digits and a unit; a dash where there is no number."""
+    if math.isnan(seconds):
+        return "–"
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
         if seconds * factor >= 1:
             return (
@@ -81,6 +84,9 @@ def seconds_text(seconds: float) -> str:
 
 
 def bytes_text(count: float) -> str:
+    """MiB or GiB; a dash where there is no number."""
+    if math.isnan(count):
+        return "–"
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
 

@@ -42,7 +42,7 @@ SUITES: dict[str, Callable[[bool, str], Iterator[Case]]] = {
 }
 
 #: Seconds for the rounds of one case; a kernel needs less.
-BUDGETS = {"kernels": 1.5, "penalty": 12.0, "step": 15.0, "growth": 4.0, "memory": 0.0}
+BUDGETS = {"kernels": 1.5, "penalty": 12.0, "step": 12.0, "growth": 4.0, "memory": 0.0}
 
 REFERENCE = "reference workload"
 
@@ -96,7 +96,7 @@ def timed(case: Case, entered: Entered, quick: bool, device: str) -> dict[str, R
     calls[REFERENCE] = reference_workload(device)
     timings = interleaved(
         calls,
-        rounds=(3, 5) if quick else (5, 30),
+        rounds=(3, 5) if quick else (3 if case.suite == "growth" else 5, 30),
         budget=0.2 if quick else BUDGETS[case.suite],
         device=device,
     )

@@ -167,7 +167,7 @@ def memory(rows: list[Row]) -> str:
         each = curves.slope(curve, "peak_bytes")
         lines.append([
             f"{curve.critic}, {curve.axis}", curve.contestant, str(last["value"]),
-            bytes_text(last["peak_bytes"]), bytes_text(each) if each == each else "–",
+            bytes_text(last["peak_bytes"]), bytes_text(each),
             f"{fits}{' (extrapolated)' if beyond else ''}" if curve.axis == "batch" else "",
         ])  # fmt: skip
     header = ["", "contestant", "largest", "peak there", "each one more", "batch that fits 4 GiB"]
@@ -220,12 +220,12 @@ def drift(rows: list[Row]) -> str:
     )
 
 
-def compile_times(rows: list[Row]) -> str:
+def first_calls(rows: list[Row]) -> str:
     """How long the first call takes."""
     lines = []
     cases = by_case(timed(where(main_setting(rows), suite="penalty")))
     for name, case in cases.items():
         first = [case[who]["first_call_s"] if who in case else math.nan
                  for who in (OURS, "torch.compile", "JAX jit")]  # fmt: skip
-        lines.append([name, *(seconds_text(s) if s == s else "–" for s in first)])
+        lines.append([name, *map(seconds_text, first)])
     return table(["", OURS, "torch.compile", "JAX jit"], lines)

@@ -56,26 +56,42 @@ def interleaved(
             call of a microsecond is not a measurement of the clock.
         device: "cpu", timed by the clock, or "cuda", timed by events on the current stream.
     """
-    measure = _seconds_on_cuda if device == "cuda" else _seconds
+    measure = _rested(_seconds_on_cuda if device == "cuda" else _seconds)
     estimates = {name: measure(call, 1) for name, call in contestants.items()}
     repeats = {
         name: max(1, round(least / measure(call, 3))) if estimates[name] < least else 1
         for name, call in contestants.items()
     }
+    # What lasts long enough to be measured by a single call has run its first round already.
+    seconds = {
+        name: [estimates[name] if repeats[name] == 1 else measure(call, repeats[name])]
+        for name, call in contestants.items()
+    }
     a_round = sum(PAUSE + max(least, estimate) for estimate in estimates.values())
     count = min(max(int(budget / a_round), rounds[0]), rounds[1])
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
     counts = {
         name: min(count, max(3, int(budget / max(estimate, 1e-9))))
         for name, estimate in estimates.items()
     }
     names = list(contestants)
-    for turn in range(count):
+    for turn in range(1, count):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             if turn < counts[name]:
-                time.sleep(PAUSE)
                 seconds[name].append(measure(contestants[name], repeats[name]))
     return {name: Timing(values) for name, values in seconds.items()}
+
+
+Measure = Callable[[Call, int], float]
+
+
+def _rested(measure: Measure) -> Measure:
+    """The same, after the threads of the contestant before have come to rest."""
+
+    def measured(call: Call, repeats: int) -> float:
+        time.sleep(PAUSE)
+        return measure(call, repeats)
+
+    return measured
 
 
 def _seconds(call: Call, repeats: int) -> float:

@@ -134,6 +134,23 @@ def test_gradients_reach_what_the_arguments_were_made_from(wanted, reduction):
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_weights_with_a_graph_of_their_own(reduction):
+    """Made once from a leaf, for all slices and for another loss (hypernetworks, meta-learning)."""
+    start = torch.randn(5, 16, dtype=torch.float64, requires_grad=True)
+    real, fake = torch.randn(2, 6, 5, dtype=torch.float64)
+    given = {"epsilon": torch.rand(6, dtype=torch.float64), "reduction": reduction}
+    grads = []
+    for chunk_size in (None, 2):
+        weight = start.exp() / 5
+        penalty = fast_gradient_penalty(
+            lambda x, weight=weight: (x @ weight).tanh().sum(1), real, fake, chunk_size=chunk_size,
+            **given,
+        )  # fmt: skip
+        grads += torch.autograd.grad(penalty.sum() + weight.square().sum(), [start])
+    assert_same_gradients(grads[1:], grads[:1])
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_random_critics_draw_the_same_again(reduction):
     """Dropout in a slice is the same when "none" computes the slice anew in the backward pass."""
     net = nn.Sequential(nn.Linear(5, 64), nn.Dropout(0.5), nn.Tanh(), nn.Linear(64, 1)).double()
@@ -277,10 +294,10 @@ def test_memory_follows_the_slice(activation, reduction):
     if reduction in ("none", "max"):
         kept += 2 * samples + 4 * 4 * size + 6000
     assert eight_slices <= three_slices + 5 * kept
-    # Beside the sums of the gradients. Twice a slice: its graph does not dissolve during its
-    # backward pass, for what the weights were made from may be common to all slices.
+    # Beside the sums of the gradients. More than one slice, whose graph dissolves as it is gone
+    # through: here it stays, for what the weights were made from may be common to all slices.
     sums = 2 * sum(4 * p.numel() for p in net.parameters())
-    assert eight_slices <= 2 * one_slice + sums + 8 * kept
+    assert eight_slices <= 1.5 * one_slice + sums + 8 * kept
 
 
 def test_slices_of():

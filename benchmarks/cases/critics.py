@@ -119,9 +119,9 @@ class Attention(nn.Module):
 class Recurrent(nn.Module):
     """The last state of an LSTM or a GRU."""
 
-    def __init__(self, kind: type[nn.RNNBase], features: int, width: int):
+    def __init__(self, kind: type[nn.LSTM] | type[nn.GRU], features: int, width: int):
         super().__init__()
-        self.cells = kind(features, width, batch_first=True)
+        self.cells = kind(features, hidden_size=width, batch_first=True)
         self.score = nn.Linear(width, 1)
 
     def forward(self, x: Tensor) -> Tensor:

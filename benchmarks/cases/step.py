@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from ..contestants import compiled, eager, jax_jit
+from ..contestants import absent, compiled, eager, jax_jit
 from . import critics, penalty
 from .case import Build, Case
 from .problem import Problem
@@ -34,7 +34,7 @@ def iteration(problem: Problem, generator: Generator) -> Case:
     contestants["torch.compile"] = eager.iteration(
         problem, generator, "compiled", compiled.gradients
     )
-    contestants["JAX jit"] = jax_jit.unavailable("the generator is not translated to JAX here")
+    contestants["JAX jit"] = absent("the generator is not translated to JAX here")
     return _case(problem, "training iteration", contestants)
 
 
@@ -62,7 +62,7 @@ def cases(quick: bool, device: str) -> Iterator[Case]:
         yield critic_step(here)
         last = iteration(here, generator)
         if quick:
-            last.contestants.pop("torch.compile")
+            last.contestants["torch.compile"] = absent("compiling takes too long for a quick race")
         yield last
     if not quick:
         yield critic_step(replace(penalty.DCGAN, device=device))

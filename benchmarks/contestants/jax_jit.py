@@ -152,12 +152,3 @@ def _with_adam(of_weights: Callable[..., Any]) -> Callable[..., Any]:
         return loss, grads, [weights, first, second, steps]
 
     return update
-
-
-def unavailable(reason: str) -> Build:
-    """A contestant that does not take part, for this reason."""
-
-    def build(dtype: torch.dtype, batch: int | None) -> Step:
-        raise UnavailableError(reason)
-
-    return build

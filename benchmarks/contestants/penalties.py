@@ -33,7 +33,7 @@ def textbook(
         create_graph=True,
         retain_graph=True,
     )[0]
-    gradients = gradients.view(gradients.size(0), -1)
+    gradients = gradients.reshape(gradients.size(0), -1)
     return LAMBDA * ((gradients.norm(2, dim=1) - 1) ** 2).mean()
 
 

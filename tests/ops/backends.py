@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from tests.cuda import backend as cuda
 from tests.simt import build as simulation
 from tests.simt.backend import SimulatedGpu
 from wgan_fast import native
@@ -79,3 +80,10 @@ if _without_gpu is None:
     ARITHMETIC["simulated"] = Arithmetic(wide=None, additions=128)
 else:
     MISSING["simulated"] = _without_gpu
+
+_without_cuda = cuda.why_not()
+if _without_cuda is None:
+    BACKENDS["cuda"] = cuda.OPERATORS
+    ARITHMETIC["cuda"] = Arithmetic(wide=None, additions=128)  # the same kernels
+else:
+    MISSING["cuda"] = _without_cuda

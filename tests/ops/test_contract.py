@@ -20,7 +20,7 @@ everywhere = pytest.mark.parametrize(
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype)[6:])
 
 
-@pytest.mark.parametrize("backend", ["native", "simulated"])
+@pytest.mark.parametrize("backend", ["native", "simulated", "cuda"])
 def test_this_backend_is_tested(backend):
     if backend in MISSING:
         pytest.skip(f"backend {backend}: {MISSING[backend]}")

@@ -20,6 +20,8 @@ def with_gradients(args):
     )
 
 
+# torch 2.14's own check for dynamic shapes looks at .grad of copies that are not leaves.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @each_operator
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype)[6:])
 def test_opcheck(name, dtype):

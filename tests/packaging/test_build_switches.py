@@ -50,7 +50,8 @@ def test_without_torch_it_says_what_to_type(build, without_torch, mode):
 
 
 def test_cuda_without_nvcc(build, sources):
-    prelude = "import torch.utils.cpp_extension\ntorch.utils.cpp_extension.CUDA_HOME = None\n"
+    prelude = "from torch.utils import cpp_extension as torchs\n"
+    prelude += "torchs.CUDA_HOME = None\ntorchs._find_cuda_home = lambda: None\n"
     for switches in ({"mode": "cuda"}, {"mode": "auto", "FORCE_CUDA": "1"}):
         done = build(prelude=prelude, **switches)
         assert done.returncode != 0

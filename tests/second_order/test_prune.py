@@ -89,12 +89,13 @@ class Negative(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x):
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x)
         return -x
 
     @staticmethod
     def backward(ctx, grad):
-        return NegativeBackward.apply(grad, *ctx.saved_tensors)
+        return None if grad is None else NegativeBackward.apply(grad, *ctx.saved_tensors)
 
 
 class NegativeBackward(torch.autograd.Function):
@@ -198,7 +199,7 @@ def test_look_alike_stays():
         ctx.save_for_backward(grad, x)
         return 2 * grad * x
 
-    LookAlike = type(  # noqa: N806
+    LookAlike = type(
         "ThresholdBackwardBackward0",
         (torch.autograd.Function,),
         {
@@ -226,6 +227,16 @@ def test_several_gradients():
         found = torch.autograd.grad(scores.sum(), (x, t), create_graph=True)
         results.append(by_backward(sum(g.square().sum() for g in prune(found)), leaves))
     assert_identical(*results)
+
+
+def test_one_of_several_gradients():
+    """What leads to the other one alone gets nothing, not even zeros."""
+    critics, x = [mlp(3, 8, 1), mlp(3, 8, 1)], points(4, 3)
+    first, second = prune_zero_paths([gradients_of(critic, x) for critic in critics])
+    first.square().sum().backward()
+    assert second.requires_grad
+    assert critics[0][0].weight.grad is not None
+    assert critics[1][0].weight.grad is None
 
 
 def test_values_types_and_none():

@@ -42,7 +42,7 @@ def entries() -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def gradient_functions() -> dict[str, tuple[int, ...]]:
-    """Gradient function -> the indices whose formula is nothing but zeros, for all that have any."""
+    """Gradient function -> the indices whose formula is nothing but zeros, where there are any."""
     found, counts = {}, {}
     for name, formulas in entries():
         camel = "".join(part.title() for part in name.rstrip("_").split("_"))

@@ -14,11 +14,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import os
 import platform
 import re
 import shutil
 import subprocess
 import sysconfig
+import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +35,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CSRC = ROOT / "csrc"
 BUILD = ROOT / "build" / "simt"
+_HEADERS = (".h", ".cuh")
 RUNTIME = ("scheduler", "fiber", "race_detector", "shared_memory")
 COMMON_FLAGS = (
     *("-std=c++17", "-O2", "-g1", "-fPIC", "-fvisibility=hidden"),
@@ -53,9 +57,13 @@ class Mode:
 _ASAN = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 _TSAN = ("-fsanitize=thread",)
 _SMALL = ("-DWGAN_FAST_CUDA_THREADS=64",)
+_MODULE = ("-shared", "-Wl,-Bsymbolic")
 MODES = {
-    "plain": Mode("g++", (), (), ("-shared",), True),
-    "trace": Mode("g++", (*_TSAN, "-fno-tree-sra"), ("-DSIMT_TRACE",), ("-shared",), True),
+    "plain": Mode("g++", (), ("-DSIMT_MODULE=simulated_gpu_plain",), _MODULE, True),
+    "trace": Mode(
+        *("g++", (*_TSAN, "-fno-tree-sra")),
+        *(("-DSIMT_MODULE=simulated_gpu_trace", "-DSIMT_TRACE"), _MODULE, True),
+    ),
     "asan": Mode("g++", _ASAN, (*_ASAN, "-DSIMT_ASAN"), _ASAN, False),
     "tsan": Mode("clang++-22", (*_TSAN, *_SMALL), ("-DSIMT_TSAN", *_SMALL), _TSAN, False, True),
 }
@@ -66,7 +74,8 @@ def cuda_include() -> Path | None:
     """The folder of the CUDA toolkit's headers, or None."""
     from torch.utils.cpp_extension import CUDA_HOME
 
-    found = Path(CUDA_HOME or "/usr/local/cuda") / "include"
+    home = CUDA_HOME or os.environ.get("CUDA_HOME") or "/usr/local/cuda"
+    found = Path(home) / "include"
     return found if (found / "cuda_fp16.h").exists() else None
 
 
@@ -92,36 +101,65 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
-def _publish(path: Path, make: Path) -> None:
-    """Moves a finished file to its place, which another process may have filled meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    make.replace(path)
+def _make(out: Path, *command: object) -> None:
+    """Runs a command that writes ``-o out``, which another process may be making, too."""
+    if out.exists():
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scratch = out.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+    _run(*command, "-o", scratch)
+    scratch.replace(out)
 
 
-def _kernel_sources(edits: dict[str, str], float_only: bool) -> dict[str, str]:
-    """The translated files of csrc/cuda and csrc/common by path; ``edits`` replace file texts."""
+def _translated(edits: dict[str, str], float_only: bool) -> tuple[list[Path], str]:
+    """The translated kernel files, and a hash of the headers beside them.
+
+    Args:
+        edits: other texts for some files of csrc/cuda, by name.
+        float_only: leave the other element types out.
+    """
     other_types = re.compile(r"^WGAN_FAST_INSTANTIATE\((?!float).*\)$", re.MULTILINE)
-    result = {}
+    texts = {}
     for path in sorted([*(CSRC / "cuda").iterdir(), *(CSRC / "common").iterdir()]):
         text = edits.get(path.name, path.read_text())
         if float_only:
             text = other_types.sub("", text)
         if path.parent.name == "cuda":
             text = f'#line 1 "{path.relative_to(ROOT)}"\n{translate(text)}'
-        result[f"{path.parent.name}/{path.name}"] = text
-    return result
+        texts[f"{path.parent.name}/{path.name}"] = text
+    folder = BUILD / "translated" / _digest(*texts.items())
+    for name, text in texts.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            target.write_text(text)
+    headers = _digest(*(text for name, text in texts.items() if not name.endswith(".cu")))
+    return sorted((folder / "cuda").glob("*.cu")), headers
 
 
-def _compile(mode: Mode, source: Path, flags: tuple[object, ...], key: str) -> Path:
+def _headers(*folders: Path) -> str:
+    """A hash of the headers in some folders."""
+    paths = [p for folder in folders for p in sorted(folder.iterdir()) if p.suffix in _HEADERS]
+    return _digest(*(path.read_text() for path in paths))
+
+
+def _compile(mode: Mode, source: Path, flags: Sequence[object], key: str) -> Path:
     """The object file of ``source``; ``key`` stands for the contents of all that it includes."""
     command = [mode.compiler, *COMMON_FLAGS, *flags, f"-isystem{cuda_include()}"]
     out = BUILD / "objects" / f"{source.stem}-{_digest(*command, key, source.read_text())}.o"
-    if not out.exists():
-        scratch = out.with_suffix(f".{_digest(id(command))}.tmp")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        _run(*command, "-x", "c++", "-c", source, "-o", scratch)
-        _publish(out, scratch)
+    _make(out, *command, "-x", "c++", "-c", source)
     return out
+
+
+def _host_flags(mode: Mode, float_only: bool) -> list[object]:
+    """For the file that calls the kernels: the Python module or the program."""
+    flags: list[object] = [*mode.runtime_flags, f"-I{CSRC}", f"-I{HERE}"]
+    if float_only:
+        flags.append("-DSIMT_FLOAT_ONLY")
+    if mode.is_module:
+        includes = (sysconfig.get_path("include"), Path(torch.__file__).parent / "include")
+        flags += [f"-isystem{path}" for path in includes]
+    return flags
 
 
 def build(name: str, edits: dict[str, str] | None = None) -> Path:
@@ -134,49 +172,24 @@ def build(name: str, edits: dict[str, str] | None = None) -> Path:
     """
     mode = MODES[name]
     float_only = mode.float_only or edits is not None
-    sources = _kernel_sources(edits or {}, float_only)
-    key = _digest(*sources.items())
-    translated = BUILD / "translated" / key
-    for path, text in sources.items():
-        target = translated / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            target.write_text(text)
-    runtime_key = _digest(*(p.read_text() for p in sorted(HERE.glob("*/*.h"))))
-    # Only the kernels' file and the headers count, so that an edit of one file recompiles that one.
-    headers = _digest(*(text for path, text in sources.items() if not path.endswith(".cu")))
+    kernels, kernel_headers = _translated(edits or {}, float_only)
+    runtime_headers = _headers(HERE / "device", HERE / "runtime")
+    host_headers = runtime_headers + _headers(CSRC / "cuda", CSRC / "common")
 
     kernel_flags = (*mode.kernel_flags, "-include", HERE / "device" / "simt.h")
-    jobs = [
-        (mode, path, kernel_flags, headers + runtime_key)
-        for path in sorted((translated / "cuda").glob("*.cu"))
-    ]
     runtime = [*RUNTIME, *(["trace"] if name == "trace" else [])]
-    jobs += [
-        (mode, HERE / "runtime" / f"{stem}.cpp", mode.runtime_flags, runtime_key)
-        for stem in runtime
+    host = HERE / ("module.cpp" if mode.is_module else "program.cpp")
+    jobs: list[tuple[Path, Sequence[object], str]] = [
+        *((path, kernel_flags, kernel_headers + runtime_headers) for path in kernels),
+        (host, _host_flags(mode, float_only), host_headers),
+        *((HERE / "runtime" / f"{r}.cpp", mode.runtime_flags, runtime_headers) for r in runtime),
     ]
-    host_flags: tuple[object, ...] = (*mode.runtime_flags, f"-I{translated}", f"-I{HERE}")
-    if float_only:
-        host_flags += ("-DSIMT_FLOAT_ONLY",)
-    if mode.is_module:
-        host_flags += (
-            f"-isystem{sysconfig.get_path('include')}",
-            f"-isystem{Path(torch.__file__).parent / 'include'}",
-        )
-        jobs.append((mode, HERE / "module.cpp", host_flags, headers + runtime_key))
-    else:
-        jobs.append((mode, HERE / "program.cpp", host_flags, headers + runtime_key))
     with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(lambda job: _compile(*job), jobs))
+        objects = list(pool.map(lambda job: _compile(mode, *job), jobs))
 
     suffix = ".so" if mode.is_module else ""
     out = BUILD / f"{name}-{_digest(*objects)}" / f"simulated_gpu{suffix}"
-    if not out.exists():
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = out.with_name(f"{_digest(id(jobs))}.tmp")
-        _run(mode.compiler, *objects, *mode.link_flags, "-o", scratch)
-        _publish(out, scratch)
+    _make(out, mode.compiler, *objects, *mode.link_flags)
     return out
 
 
@@ -184,7 +197,7 @@ def build(name: str, edits: dict[str, str] | None = None) -> Path:
 def load(name: str) -> ModuleType:
     """The Python module of a mode, built if need be."""
     path = build(name)
-    spec = importlib.util.spec_from_file_location("simulated_gpu", path)
+    spec = importlib.util.spec_from_file_location(f"simulated_gpu_{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -154,7 +154,7 @@ py::list take_traces() {
 
 }  // namespace
 
-PYBIND11_MODULE(simulated_gpu, m) {
+PYBIND11_MODULE(SIMT_MODULE, m) {
   py::class_<Input>(m, "Input").def(py::init<Address, int64_t>());
   py::class_<EpsilonSource>(m, "EpsilonSource")
       .def(py::init<Address, uint64_t, Address, int64_t>());

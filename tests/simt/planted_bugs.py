@@ -67,7 +67,7 @@ BUGS = (
     Bug(
         "divergent barrier",
         *("threads.cuh", f"{_SLOT}\n    __syncthreads();"),
-        *(f"{_SLOT}\n    if (threadIdx.x < kLanes) __syncthreads();", "asan"),
+        *(f"{_SLOT}\n    if (threadIdx.x < kLanes) __syncthreads();", "tsan"),
         "threads of one block meet at different __syncthreads()",
     ),
     Bug(

@@ -19,6 +19,9 @@
 #include "cuda/kernels.h"
 #include "cuda/number.cuh"
 #include "runtime/scheduler.h"
+#if defined(SIMT_TRACE)
+#include "runtime/trace.h"
+#endif
 
 using namespace wgan_fast;
 using cuda::narrow;
@@ -178,12 +181,40 @@ void check(const Case& c) {
   check_norm_penalty<T>(c, launch, 0);  // the first row is summed again
 }
 
+#if defined(SIMT_TRACE)
+// The rest of the tracing is tested from Python; this is for a debugger.
+int check_traffic() {
+  const Case c = {16, 2048, 0, 0, 9};
+  Batch<float> real(c, 1), fake(c, 2);
+  Buffer<float> out(c.batch * c.dim);
+  const uint64_t bytes = c.batch * c.dim * sizeof(float);
+  for (const float* array : {real.buffer.data(), fake.buffer.data(), out.data()}) {
+    simt::watch(array, bytes);
+  }
+  cuda::interpolate(InterpolateArgs<float>{real.rows(),
+                                           fake.rows(),
+                                           out.data(),
+                                           {nullptr, kSeed, nullptr, kFirstSample},
+                                           c.batch,
+                                           c.dim},
+                    {nullptr, c.max_blocks});
+  const simt::LaunchTrace trace = simt::take_traces().at(0);
+  std::printf("%s reads %lu and writes %lu bytes\n", trace.kernel.c_str(),
+              static_cast<unsigned long>(trace.read.bytes),
+              static_cast<unsigned long>(trace.written.bytes));
+  return trace.read.bytes == 2 * bytes && trace.written.bytes == bytes ? 0 : 1;
+}
+#endif
+
 }  // namespace
 
 int main(int count, char** arguments) {
   const std::string which = count > 1 ? arguments[1] : "";
+#if defined(SIMT_TRACE)
+  if (which == "traffic") return check_traffic();
+#endif
   if (which != "few" && which != "all") {
-    std::printf("usage: simulated_gpu few|all [order]\n");
+    std::printf("usage: simulated_gpu few|all [order], or traffic when traced\n");
     return 64;
   }
   simt::set_order(count > 2 ? std::atoi(arguments[2]) : 0);

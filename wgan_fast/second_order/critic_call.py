@@ -99,7 +99,8 @@ class _Profile:
     def may_replace(self, points: Tensor) -> bool:
         # No layer has more positions than the input has numbers, unless the critic enlarges it.
         work = self.largest_convolution * points.numel()
-        return self.is_recurrent or work >= LEAST_CONVOLUTION
+        cudnn_recurrent = self.is_recurrent and points.is_cuda
+        return cudnn_recurrent or work >= LEAST_CONVOLUTION
 
     def may_cut(self, points: Tensor) -> bool:
         if self.weights * len(points) < LEAST_CRITIC and not self.largest_convolution:

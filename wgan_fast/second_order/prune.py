@@ -75,7 +75,7 @@ def prune_zero_paths(gradients: Tensor | Gradients) -> Tensor | tuple[Tensor | N
     that is no leaf and that only cut paths led to, ``torch.autograd.grad`` says that it is unused.
     A hook that ``Tensor.register_hook`` put on a tensor inside the function that was differentiated
     is called with None on a cut path, where PyTorch calls it with zeros. Where a module has full
-    backward hooks, nothing is cut.
+    backward hooks, and inside a ``torch.func`` transform, nothing is cut.
 
     Source: the cut formulas, one by one, are in ``wgan_fast/second_order/zero_gradients.py``; what
     they cost is in ``docs/double-backward.md``.
@@ -121,6 +121,8 @@ def cut_zero_paths(gradients: Iterable[Tensor]) -> tuple[int, list[Tensor]]:
         PyTorch gives these leaves zeros; from here on they get nothing, unless
         :func:`with_zero_gradients` gives them their zeros back.
     """
+    if torch._C._are_functorch_transforms_active():  # their graphs cannot be told zeros
+        return 0, []
     walk = _Walk([g.grad_fn for g in gradients if g.grad_fn is not None])
     if walk.has_module_hooks:
         return 0, []
@@ -144,6 +146,7 @@ class _Walk:
         self._behind_cuts: list[Node] = []
         self._behind_custom: list[Node] = []
         self._behind_silent: list[Node] = []
+        self._partly_silent: list[Node] = []
 
         # What gets a gradient although the cuts are made. A custom function may answer with None,
         # so what only such a function leads to gets one perhaps.
@@ -153,6 +156,8 @@ class _Walk:
         if self._behind_custom:
             perhaps = surely.copy()
             self._follow(self._behind_custom, perhaps, custom_too=True)
+        # Zeros that arrive there may make the silent speak: these are visited again.
+        surely.difference_update(self._partly_silent)
         # What gets zeros in PyTorch, and will get nothing.
         self.stranded = self._flood(self._behind_cuts, surely)
         # What gets nothing in PyTorch: nobody waits for its zeros, yet there may be more to cut.
@@ -169,7 +174,7 @@ class _Walk:
             elif isinstance(node, BackwardCFunction):
                 self._notice(node)
                 if not custom_too and not _passes_every_gradient(node):
-                    self._behind_custom += [following for following, _ in edges if following]
+                    self._behind_custom += _ends(edges, tuple(range(len(edges))))
                     continue
             for following, _ in edges:
                 if following is not None and following not in seen:
@@ -201,14 +206,13 @@ class _Walk:
         if zero and type(node) is _functions.SgnBackward0 and _is_complex(node):
             zero = ()
         silent = _silent.get(type(node), ())
-        behind = [edges[index][0] for index in zero if index < len(edges)]
-        behind = [following for following in behind if following is not None]
-        if behind:
+        behind_cut = _ends(edges, zero)
+        if behind_cut:
             self.to_cut.append(node)
-            self._behind_cuts += behind
-        self._behind_silent += [
-            following for index, (following, _) in enumerate(edges) if index in silent and following
-        ]
+            self._behind_cuts += behind_cut
+        if silent:
+            self._partly_silent.append(node)
+            self._behind_silent += _ends(edges, silent)
         return [edge for index, edge in enumerate(edges) if index not in (*zero, *silent)]
 
     def _notice(self, node: Any) -> None:
@@ -220,6 +224,11 @@ def _unseen(nodes: list[Node], seen: set[Node]) -> list[Node]:
     new = list(dict.fromkeys(node for node in nodes if node not in seen))
     seen.update(new)
     return new
+
+
+def _ends(edges: tuple[Edge, ...], indices: tuple[int, ...]) -> list[Node]:
+    ends = [edges[index][0] for index in indices if index < len(edges)]
+    return [node for node in ends if node is not None]
 
 
 def _is_complex(node: Any) -> bool:

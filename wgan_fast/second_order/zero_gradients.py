@@ -108,6 +108,10 @@ SILENT_GRADIENTS: dict[str, tuple[int, ...]] = {
     "ConvolutionBackwardOverrideableBackward0": (1,),
     "MpsConvolutionBackwardBackward0": (0,),
     "SlowConv2DBackwardBackward0": (1,),
+    # Weight and bias of a group normalisation, whose mean and deviation are differentiated, too:
+    # gradients with respect to these two alone lead to its input alone.
+    "NativeGroupNormBackward0": (1, 2),
+    "FusedRmsNormBackward0": (1,),
     # The bias of a layer normalisation.
     "NativeLayerNormBackwardBackward0": (5,),
     # The input of a batch normalisation that does not use the statistics of the batch.

@@ -21,11 +21,7 @@
 #define __launch_bounds__(...)
 
 // The bookkeeping of the simulation is not what the race detector is to look at.
-#if defined(__clang__)
 #define SIMT_UNWATCHED __attribute__((no_sanitize("thread")))
-#else
-#define SIMT_UNWATCHED
-#endif
 
 namespace simt {
 

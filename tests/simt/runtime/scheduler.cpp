@@ -8,10 +8,10 @@
 #include <cxxabi.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <numeric>
 #include <random>
-#include <regex>
 #include <stdexcept>
 
 #include "../device/simt.h"
@@ -187,13 +187,28 @@ void run_block(std::mt19937& random) {
   listener->block_ends();
 }
 
+// A type without the namespaces in its name.
+std::string without_scopes(const std::string& full) {
+  std::string name;
+  for (size_t i = 0; i < full.size(); ++i) {
+    name += full[i];
+    if (full[i] != ':' || full[i - 1] != ':') continue;
+    name.resize(name.size() - 2);
+    if (name.back() == ')') {
+      name.resize(name.rfind('('));  // (anonymous namespace)
+    } else {
+      while (!name.empty() && (std::isalnum(name.back()) || name.back() == '_')) name.pop_back();
+    }
+  }
+  return name;
+}
+
 // "map_rows<Interpolate<float>>": the kernel and the type of its first argument.
 std::string readable(const char* name, const std::type_info& type) {
   char* demangled = abi::__cxa_demangle(type.name(), nullptr, nullptr, nullptr);
   const std::string full = demangled;
   std::free(demangled);
-  static const std::regex scope(R"(\(anonymous namespace\)::|\w+::)");
-  return std::string(name) + "<" + std::regex_replace(full, scope, "") + ">";
+  return std::string(name) + "<" + without_scopes(full) + ">";
 }
 
 }  // namespace

@@ -1,0 +1,93 @@
+"""The whole race in its quick form: it runs, its results are complete, and they can be used."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+from benchmarks import compare, plot, report, results
+from benchmarks.contestants.penalties import PENALTIES
+from benchmarks.suites import SUITES
+
+ROOT = Path(report.__file__).parent.parent
+
+#: What every row carries.
+SETTING = (
+    "processor", "cores", "device", "threads", "python", "torch", "jax", "wgan_fast", "commit",
+    "allocator", "copy_gb_per_s", "matmul_gflops", "measured",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """The rows of a quick race; its JSON and CSV lie in the folder."""
+    folder = tmp_path_factory.mktemp("race")
+    command = [sys.executable, "-m", "benchmarks.race", "--quick"]
+    command += ["--json", str(folder / "race.json"), "--csv", str(folder / "race.csv")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return folder, json.loads((folder / "race.json").read_text())
+
+
+def test_every_suite_has_results(quick):
+    _, rows = quick
+    assert {row["suite"] for row in rows} == set(SUITES)
+
+
+def test_every_row_tells_its_machine_and_its_outcome(quick):
+    _, rows = quick
+    for row in rows:
+        assert [key for key in SETTING if not row.get(key)] == []
+        outcomes = row.keys() & {"median_s", "peak_bytes", "unavailable"}
+        assert outcomes, row
+        if "median_s" in row:
+            assert len(row["seconds"]) == row["rounds"] >= 3
+            assert 0 < row["q20_s"] <= row["median_s"] <= row["q80_s"]
+            assert row["speedup_low"] <= row["speedup"] <= row["speedup_high"]
+            assert row["reference_s"] > 0
+
+
+def test_all_contestants_race_or_say_why_not(quick):
+    _, rows = quick
+    case = results.by_case(results.where(rows, suite="penalty"))["MLP 2-16-1, batch 64"]
+    assert set(case) == {*PENALTIES, "torch.compile", "JAX jit"}
+    for name, row in case.items():
+        assert "median_s" in row or len(row["unavailable"]) > 10, name
+
+
+def test_memory_is_measured(quick):
+    _, rows = quick
+    peaks = {
+        row["contestant"]: row.get("peak_bytes") for row in results.where(rows, suite="memory")
+    }
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("peak memory is measured on Linux only")
+    # The tensors of the textbook's double backward: at least a few times the input of 32x3x32x32.
+    assert peaks["textbook"] > 4 * 32 * 3 * 32 * 32 * 4
+    assert peaks["wgan_fast"] > 0
+
+
+def test_the_csv_holds_the_same_rows(quick):
+    folder, rows = quick
+    with (folder / "race.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["case"] for line in lines] == [row["case"] for row in rows]
+    assert [line["contestant"] for line in lines] == [row["contestant"] for row in rows]
+
+
+def test_the_results_can_be_drawn_reported_and_compared(quick):
+    folder, rows = quick
+    mpl.use("Agg")
+    drawn = plot.draw(rows, folder)
+    assert {path.name for path in drawn} == set(plot.PICTURES)
+    assert all(path.stat().st_size > 5000 for path in drawn)
+    text = report.report({"here": rows})
+    for case in {row["case"] for row in rows if row["suite"] in ("penalty", "step", "memory")}:
+        assert case in text
+    assert {change.verdict(compare.MARGIN) for change in compare.changes(rows, rows)} == {"same"}

@@ -1,0 +1,93 @@
+"""What is published is what the generator makes of the results, losses included."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import goals, report, tables
+from benchmarks.plot import PICTURES
+from benchmarks.results import where
+
+from .results import pair
+
+MLP, OTHER = goals.MLP_2D, "attention 32x64, batch 64"
+
+
+def outcome(rows, what):
+    (found,) = [o for o in goals.outcomes(rows) if o.what == what]
+    return found
+
+
+def test_the_report_is_what_the_generator_makes():
+    assert report.REPORT.read_text() == report.report(report.machines())
+
+
+def test_the_readme_is_what_the_generator_makes():
+    readme = report.README.read_text()
+    assert readme == report.with_block(readme, report.readme_block(report.machines()))
+
+
+def test_the_pictures_of_the_report_exist():
+    text = report.REPORT.read_text()
+    for name in report.machines():
+        for picture in PICTURES:
+            assert f"results/{name}/{picture}" in text
+            assert (report.RESULTS / name / picture).exists()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "noise", "verdict"),
+    [(1.6, 0.0, goals.MET), (1.4, 0.0, goals.MISSED), (1.4, 0.3, goals.NOISE)],
+)
+def test_a_goal_is_met_or_missed_by_the_numbers(ratio, noise, verdict):
+    found = outcome(pair("penalty", MLP, ratio, noise), f"penalty against the textbook, {MLP}")
+    assert found.verdict == verdict
+    assert found.goal == "≥ 1.5x"
+
+
+def test_the_worst_case_decides_and_is_named():
+    rows = pair("penalty", MLP, 1.6) + pair("penalty", OTHER, 0.9)
+    found = outcome(rows, "penalty against the textbook, every critic")
+    assert found.verdict == goals.MISSED
+    assert OTHER in found.measured
+    assert "0.90x" in found.measured
+
+
+def test_nothing_measured_is_no_goal_met():
+    assert {o.verdict for o in goals.outcomes(pair("step", "x", 2.0))} == {goals.UNKNOWN}
+
+
+def test_only_the_main_setting_counts():
+    rows = pair("penalty", MLP, 1.2) + pair("penalty", MLP, 9.0, threads=1)
+    assert outcome(rows, f"penalty against the textbook, {MLP}").verdict == goals.MISSED
+
+
+@pytest.mark.parametrize(("peak", "verdict"), [(70, goals.MET), (80, goals.MISSED)])
+def test_memory_has_its_goal(peak, verdict):
+    rows = pair("memory", "DCGAN 64x64, batch 128", 1.0)
+    for row, count in zip(rows, (100, peak), strict=True):
+        row["peak_bytes"] = count
+    found = [o for o in goals.outcomes(rows) if o.what.startswith("peak memory")]
+    assert found[0].verdict == verdict
+
+
+def test_losses_and_ties_are_listed():
+    rows = [
+        *pair("penalty", "won", 2.0),
+        *pair("penalty", "lost", 0.5),
+        *pair("step", "tied", 1.0, noise=0.3),
+    ]
+    text = tables.in_short(rows)
+    assert "faster in 1 of 3 cases, as fast within noise in 1, slower in 1" in text
+    assert "Slower: lost (0.50x)" in text
+    assert "As fast: tied" in text
+    assert "textbook" in text
+
+
+def test_who_did_not_run_is_named():
+    rows = pair("penalty", "x", 2.0)
+    for key, reason in (("unavailable", "not installed"), ("failed", "the loss differs")):
+        rows += [{**where(rows, contestant="textbook")[0], "contestant": key, key: reason}]
+    text = tables.absent(rows)
+    assert "unavailable, unavailable: not installed (x)" in text
+    assert "failed, failed: the loss differs (x)" in text

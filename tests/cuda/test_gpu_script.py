@@ -1,0 +1,67 @@
+"""``make gpu``: one part that fails must not lose the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import gpu, gpu_bandwidth
+from tools.gpu import Part, parts, run_all
+
+
+def python(code: str) -> tuple[str, ...]:
+    return sys.executable, "-c", code
+
+
+def test_a_failure_does_not_stop_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    todo = [
+        Part("good", python("print('hello')"), 20),
+        Part("bad", python("print('so far', flush=True); raise SystemExit(3)"), 20),
+        Part("slow", python("import time; print('begun', flush=True); time.sleep(60)"), 2),
+        Part("absent", ("/no/such/program",), 20),
+        Part("unknown", ("anything",), 20, "it is not installed"),
+        Part("last", python("import os; print(os.environ['WORD'])"), 20),
+    ]
+    outcomes = run_all(todo, tmp_path, {**os.environ, "WORD": "there"})
+    assert [outcome.status.partition(":")[0] for outcome in outcomes] == [
+        *("passed", "failed", "failed", "failed", "skipped", "passed")
+    ]
+    assert outcomes[1].status == "failed: exit code 3"
+    assert outcomes[2].status == "failed: stopped after 2 s"
+    assert outcomes[4].status == "skipped: it is not installed"
+    for name, said in {"good": "hello", "bad": "so far", "slow": "begun", "last": "there"}.items():
+        assert said in (tmp_path / f"{name}.txt").read_text()
+    written = json.loads((tmp_path / "parts.json").read_text())
+    assert [part["name"] for part in written] == [part.name for part in todo]
+    assert "stopped after 2 s" in capsys.readouterr().out
+
+
+def test_it_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "TOTAL_SECONDS", 7.0)
+    todo = [Part("slow", python("import time; time.sleep(60)"), 100), Part("next", python(""), 9)]
+    outcomes = run_all(todo, tmp_path, dict(os.environ))
+    assert outcomes[0].seconds < 20
+    assert outcomes[1].status == "skipped: no time left"
+
+
+def test_the_modules_it_starts_exist(tmp_path: Path) -> None:
+    root = Path(gpu.__file__).parents[1]
+    for part in parts(tmp_path):
+        if "-m" not in part.command:
+            continue
+        module = part.command[part.command.index("-m") + 1]
+        if module.split(".")[0] in ("tools", "benchmarks", "wgan_fast"):
+            path = root / module.replace(".", "/")
+            assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+
+
+def test_table_of_measurements() -> None:
+    result = gpu_bandwidth.Result("norm_penalty", "float32", 64, 12288, 3_145_728, 2.0, 1.5, 9.0)
+    last = gpu_bandwidth.report([result]).splitlines()[-1]
+    assert last == "| `norm_penalty` | float32 | 64 x 12288 | 2.0 | 1573 | 75% | 4.5 |"

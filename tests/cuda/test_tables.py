@@ -1,0 +1,31 @@
+"""Generated tables in the documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools import tables
+
+
+def test_a_table() -> None:
+    assert tables.table(["a", "b"], [(1, 2)]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+def test_write_and_read(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "text\n<!-- begin x -->\nold\n<!-- end x -->\n<!-- begin y -->\n-\n<!-- end y -->"
+    )
+    tables.write("x", "new\\1\nlines", page)
+    assert tables.read("x", page) == "new\\1\nlines"
+    assert tables.read("y", page) == "-"
+    assert page.read_text().startswith("text\n<!-- begin x -->\nnew")
+
+
+def test_a_place_that_is_not_there(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("")
+    with pytest.raises(ValueError, match="no place <!-- begin x -->"):
+        tables.read("x", page)

@@ -1,0 +1,51 @@
+"""Every operator is at the floor of its net, and docs/double-backward.md says the truth about it.
+
+python -m benchmarks.double_backward    writes the page
+"""
+
+import re
+
+import pytest
+
+from benchmarks.double_backward import PAGE, least, multiple, ours, textbook
+from benchmarks.double_backward_case import IMPOSSIBLE, PIECEWISE
+from benchmarks.double_backward_cases import CASES
+
+POSSIBLE = [case for case in CASES if case.kind != IMPOSSIBLE]
+
+
+def on_the_page() -> dict[str, list[str]]:
+    """Operator -> the other cells of its row."""
+    rows = re.findall(r"^\| (.+) \|$", PAGE.read_text(), flags=re.MULTILINE)
+    cells = [row.split(" | ") for row in rows]
+    return {name: rest for name, *rest in cells if len(rest) == 5}
+
+
+def written(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+@pytest.mark.parametrize("case", POSSIBLE, ids=lambda case: case.name)
+def test_floor(case):
+    cost, floor = multiple(case, ours), least(case)
+    assert cost <= floor
+    if case.kind == PIECEWISE:
+        assert cost <= 4
+    _, *counts, _ = on_the_page()[case.name]
+    assert counts == [written(multiple(case, textbook)), written(cost), written(floor)]
+
+
+def test_names_are_unique():
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+def test_page_has_all_operators_and_no_others():
+    rows = set(on_the_page()) - {"operator", "---", "normalisation"}
+    normalisations = {row for row in rows if on_the_page()[row][0][0].isdigit()}
+    assert rows - normalisations == {case.name for case in CASES}
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.kind == IMPOSSIBLE], ids=str)
+def test_without_a_double_backward(case):
+    assert multiple(case, textbook) is None
+    assert multiple(case, ours) is None

@@ -1,0 +1,69 @@
+"""The traced memory traffic of every kernel against the least there can be."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tools import tables
+
+from .cases import DTYPES, Case
+from .traffic import ELEMENTWISE, SHORT_ROWS, Measurement, elementwise, measure_all, norms, report
+
+pytestmark = pytest.mark.simt("trace")
+
+KERNELS = {
+    *("map_rows<Interpolate<", "map_rows<InterpolateBackward<", "map_rows<NormPenaltyBackward<"),
+    *("norms_by_lanes<", "norms_by_block<", "norms_by_segments<"),
+}
+
+
+def check(m: Measurement) -> None:
+    assert 0 <= m.overhead <= 0.02
+    assert m.sector_efficiency >= 0.995  # of the last block's few partial sums, half
+    assert m.bank_conflicts == 0
+
+
+def test_aligned_rows() -> None:
+    measurements = measure_all()
+    seen = {m.kernel for m in measurements}
+    assert len(seen) == len(KERNELS) * len(DTYPES)
+    assert all(any(kernel.startswith(known) for known in KERNELS) for kernel in seen)
+    for m in measurements:
+        check(m)
+        assert m.vector_share >= 0.98
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_short_rows(dtype: torch.dtype) -> None:
+    for m in elementwise(SHORT_ROWS, dtype):
+        if "NormPenaltyBackward" not in m.kernel:  # it reads a norm for every two elements
+            check(m)
+    m = norms(SHORT_ROWS, dtype)
+    assert m.overhead <= 0.02
+    assert m.sector_efficiency >= 0.9
+
+
+def test_packed_rows_of_odd_length_are_still_moved_in_packets() -> None:
+    for m in elementwise(Case(16, 2047), torch.float32):
+        assert m.overhead <= 0.02
+        assert m.vector_share >= 0.98
+
+
+def test_misaligned_rows_ask_for_no_more_bytes() -> None:
+    shifted = Case(ELEMENTWISE.batch, ELEMENTWISE.dim, shift=1, gap=1)
+    for m in [*elementwise(shifted, torch.float32), norms(shifted, torch.float32)]:
+        assert m.overhead <= 0.02
+
+
+def test_the_tracer_sees_scattered_accesses() -> None:
+    """What is held against the kernels above must be able to fail."""
+    aligned = next(elementwise(ELEMENTWISE, torch.float32))
+    scattered = next(elementwise(Case(16, 2048, shift=1), torch.float32))
+    assert aligned.vector_share == 1
+    assert scattered.vector_share < 0.5
+    assert scattered.sector_efficiency < 0.6
+
+
+def test_table_in_the_documentation() -> None:
+    assert tables.read("traffic") == report(), "type: make cuda-docs"

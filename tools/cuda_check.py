@@ -1,0 +1,91 @@
+"""Compiles every CUDA kernel for every GPU generation and holds the result to what is promised.
+
+    python -m tools.cuda_check            checks, and prints the table
+    python -m tools.cuda_check --write    puts the table into docs/cuda.md as well
+
+No register spilled, no stack, at most 64 registers, 16-byte loads and stores, no atomics of floats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Iterator
+
+from . import tables
+from .compiled_kernels import ARCHITECTURES, Kernel, compile_all, nvcc_version, why_not
+
+MAX_REGISTERS = 64  # so that half the threads of an A100 fit
+THREADS = 256  # of a block: kThreads of csrc/cuda/threads.cuh
+#: How many arrays each kernel reads and writes in packets; a norm is written as one number.
+ARRAYS = {
+    "map_rows<Interpolate<": (2, 1),
+    "map_rows<InterpolateBackward<": (1, 2),
+    "map_rows<NormPenaltyBackward<": (1, 1),
+    "norms_by_": (1, 0),
+}
+
+
+def arrays_of(name: str) -> tuple[int, int]:
+    """How many arrays the kernel of this name reads and writes."""
+    return next(counts for prefix, counts in ARRAYS.items() if name.startswith(prefix))
+
+
+def faults(kernel: Kernel) -> Iterator[str]:
+    """What is wrong with a compiled kernel."""
+    reads, writes = arrays_of(kernel.name)
+    if kernel.spilled:
+        yield f"{kernel.spilled} bytes of registers are spilled"
+    if kernel.stack or kernel.count("LDL") or kernel.count("STL"):
+        yield f"{kernel.stack} bytes of stack are used"
+    if kernel.registers > MAX_REGISTERS:
+        yield f"{kernel.registers} registers, more than {MAX_REGISTERS}"
+    if kernel.count("LDG.E.128") < reads:
+        yield f"{kernel.count('LDG.E.128')} 16-byte loads, fewer than {reads}"
+    if kernel.count("STG.E.128") < writes:
+        yield f"{kernel.count('STG.E.128')} 16-byte stores, fewer than {writes}"
+    for name in kernel.instructions:
+        if name.startswith(("ATOM", "RED")) and re.search(r"\.B?F(16|32|64)", name):
+            yield f"an atomic of floating-point numbers: {name}"
+
+
+def report(kernels: Iterable[Kernel]) -> str:
+    """The table of docs/cuda.md: registers, and the share of the possible threads that fit."""
+    by_name: dict[str, dict[int, Kernel]] = {}
+    for kernel in kernels:
+        by_name.setdefault(kernel.name, {})[kernel.sm] = kernel
+    rows = []
+    for name, compiled in by_name.items():
+        cells = []
+        for architecture in ARCHITECTURES:
+            registers = compiled[architecture.sm].registers
+            cells.append(f"{registers} / {architecture.occupancy(registers, THREADS):.0%}")
+        rows.append((f"`{name}`", *cells))
+    header = ["registers / occupancy", *(f"sm_{a.sm} ({a.example})" for a in ARCHITECTURES)]
+    return f"nvcc {nvcc_version()}:\n\n{tables.table(header, rows)}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="put the table into docs/cuda.md")
+    write = parser.parse_args().write
+    reason = why_not()
+    if reason is not None:
+        print(f"cuda-check: {reason}", file=sys.stderr)
+        return 1
+    kernels = compile_all()
+    wrong = [f"{k.name} for sm_{k.sm}: {fault}" for k in kernels for fault in faults(k)]
+    text = report(kernels)
+    if write:
+        tables.write("compiled", text)
+    documented = tables.read("compiled")
+    if text != documented and text.splitlines()[0] == documented.splitlines()[0]:  # the same nvcc
+        wrong.append("the table of docs/cuda.md is out of date; type: make cuda-docs")
+    print(text)
+    print("\n".join(["", *wrong, f"{len(kernels)} kernels, {len(wrong)} faults"]))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""On a machine with an NVIDIA GPU: builds, tests, sanitises and measures, within 8 minutes.
+
+    python -m tools.gpu
+
+Takes the Python that runs it, with a CUDA build of torch (2.11 or later), nvcc, pytest and
+hypothesis; needs no network. Every part runs by itself, with a time limit of its own; a part that
+fails does not stop the others. Everything is written to ``benchmarks/results/gpu-NAME``: what each
+part printed, ``parts.json`` with how each one ended, and the measurements.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TOTAL_SECONDS = 470.0
+SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    command: tuple[str, ...]
+    limit: float  # seconds
+    missing: str | None = None  # a program that is not there
+
+
+@dataclass(frozen=True)
+class Outcome:
+    name: str
+    status: str
+    seconds: float
+
+
+def parts(folder: Path) -> list[Part]:
+    """What to run, the most important first."""
+    python = sys.executable
+    test = (python, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    sanitizer = shutil.which("compute-sanitizer")
+    # Without PyTorch's cache every tensor is an allocation of its own, which memcheck knows.
+    watcher = ("env", "PYTORCH_NO_CUDA_MEMORY_CACHING=1", sanitizer or "")
+    watched = (python, "-m", "tools.gpu_exercise")
+    return [
+        Part("environment", (python, "-m", "torch.utils.collect_env"), 40),
+        Part("nvidia-smi", ("nvidia-smi", "-q"), 15),
+        Part("build", (python, "setup.py", "build_ext", "--inplace"), 150),
+        Part("installed", (python, "-m", "wgan_fast"), 30),
+        Part("tests-cuda", (*test, "tests/cuda"), 60),
+        Part("tests-ops", (*test, "tests/ops", "-k", "cuda"), 90),
+        Part("kernels", (python, "-m", "tools.gpu_bandwidth", str(folder)), 60),
+        *(
+            Part(
+                tool,
+                (*watcher, "--tool", tool, "--error-exitcode", "9", *watched),
+                40,
+                None if sanitizer else "compute-sanitizer is not installed",
+            )
+            for tool in SANITIZERS
+        ),
+        Part(
+            "race",
+            (
+                *(python, "-m", "benchmarks.race", "--device", "cuda", "--quick"),
+                *("--suite", "penalty", "step", "--json", str(folder / "race.json")),
+            ),
+            90,
+        ),
+        Part("tests-all", (*test, "--ignore=tests/simt", "-x", "tests"), 240),
+    ]
+
+
+def run(part: Part, folder: Path, limit: float, environment: dict[str, str]) -> Outcome:
+    """Runs a part; what it prints goes to a file, as it comes."""
+    if part.missing is not None:
+        return Outcome(part.name, f"skipped: {part.missing}", 0)
+    begin = time.monotonic()
+    with folder.joinpath(f"{part.name}.txt").open("w") as log:
+        try:
+            done = subprocess.run(
+                part.command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=limit,
+                cwd=ROOT,
+                env=environment,
+            )
+            status = "passed" if done.returncode == 0 else f"failed: exit code {done.returncode}"
+        except subprocess.TimeoutExpired:
+            status = f"failed: stopped after {limit:.0f} s"
+        except OSError as error:
+            status = f"failed: {error}"
+    return Outcome(part.name, status, round(time.monotonic() - begin, 1))
+
+
+def run_all(todo: list[Part], folder: Path, environment: dict[str, str]) -> list[Outcome]:
+    """Runs the parts one after the other, as long as there is time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + TOTAL_SECONDS
+    outcomes: list[Outcome] = []
+    for part in todo:
+        left = end - time.monotonic()
+        if left < 5:
+            outcomes.append(Outcome(part.name, "skipped: no time left", 0))
+        else:
+            outcomes.append(run(part, folder, min(part.limit, left), environment))
+        print(f"{outcomes[-1].name:<14} {outcomes[-1].seconds:>6.1f} s  {outcomes[-1].status}")
+        text = json.dumps([asdict(outcome) for outcome in outcomes], indent=1)
+        folder.joinpath("parts.json").write_text(text + "\n")
+    return outcomes
+
+
+def main() -> int:
+    import torch
+
+    if not torch.cuda.is_available():
+        print(
+            f"make gpu: torch {torch.__version__} sees no GPU. Give it a Python whose torch does: "
+            "make gpu GPU_PYTHON=/path/to/python",
+            file=sys.stderr,
+        )
+        return 1
+    properties = torch.cuda.get_device_properties(0)
+    name = re.sub(r"[^a-z0-9]+", "-", properties.name.lower()).strip("-")
+    folder = ROOT / "benchmarks" / "results" / f"gpu-{name}"
+    capability = f"{properties.major}.{properties.minor}"
+    environment = {
+        **os.environ,
+        "WGAN_FAST_BUILD": "cuda",
+        "TORCH_CUDA_ARCH_LIST": os.environ.get("TORCH_CUDA_ARCH_LIST", capability),
+        "PYTHONUNBUFFERED": "1",
+    }
+    outcomes = run_all(parts(folder), folder, environment)
+    print(f"results: {folder.relative_to(ROOT)}")
+    return 1 if any(outcome.status.startswith("failed") for outcome in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
