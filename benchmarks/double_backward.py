@@ -78,7 +78,7 @@ def seconds(critic: nn.Module, samples: Tensor) -> tuple[float, float]:
     }
     for call in contestants.values():
         call()
-    timings = interleaved(contestants, budget=1.0)
+    timings = interleaved(contestants, budget=0.5)
     return timings["textbook"].median, timings["ours"].median
 
 

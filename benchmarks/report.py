@@ -144,7 +144,7 @@ def _facts(rows: list[Row]) -> str:
         f"Commit {row['commit']}, {row['measured'][:10]}; torch {row['torch']}, "
         f"jax {row['jax']}, Python {row['python']}; {row['threads']} threads; kernels in "
         f"{row['instruction_set']}. It copies {row['copy_gb_per_s']:.1f} GB/s (read and written) "
-        f"and multiplies matrices at {row['matmul_gflops']:.0f} GFLOP/s in float32."
+        f"and multiplies matrices at up to {row['matmul_gflops']:.0f} GFLOP/s in float32."
     )
 
 

@@ -42,7 +42,7 @@ SUITES: dict[str, Callable[[bool, str], Iterator[Case]]] = {
 }
 
 #: Seconds for the rounds of one case; a kernel needs less.
-BUDGETS = {"kernels": 1.5, "penalty": 12.0, "step": 12.0, "growth": 4.0, "memory": 0.0}
+BUDGETS = {"kernels": 1.5, "penalty": 8.0, "step": 8.0, "growth": 4.0, "memory": 0.0}
 
 REFERENCE = "reference workload"
 

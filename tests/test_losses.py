@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from tests.comparing import assert_close
+from tests.textbook_variants import cross_entropy
 from wgan_fast import (
     Lazy,
     clip_weights_,
@@ -15,9 +17,6 @@ from wgan_fast import (
     wasserstein_critic_loss,
     wasserstein_generator_loss,
 )
-
-from .comparing import assert_close
-from .textbook_variants import cross_entropy
 
 #: Each loss, and what it is by the book.
 BY_THE_BOOK = {

@@ -83,7 +83,7 @@ def textbook_consistency(first, second, *, lambda_ct=2.0, margin=0.0, factor=0.1
 
 def textbook_approximate_r1(critic, real, *, noise, lambda_r1=100.0, sigma=0.01, **call):
     """Lin et al., arXiv 2501.08316, equation 3."""
-    args, kwargs = call.get("critic_args", ()), call.get("critic_kwargs", None) or {}
+    args, kwargs = call.get("critic_args", ()), call.get("critic_kwargs") or {}
     difference = critic(real, *args, **kwargs) - critic(real + sigma * noise, *args, **kwargs)
     return lambda_r1 * (difference.reshape(len(real), -1).sum(dim=1) ** 2).mean()
 

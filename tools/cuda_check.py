@@ -67,7 +67,7 @@ def report(kernels: Iterable[Kernel]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--write", action="store_true", help="put the table into docs/cuda.md")
     write = parser.parse_args().write
     reason = why_not()

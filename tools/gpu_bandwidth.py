@@ -152,7 +152,7 @@ def report(results: list[Result]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     import wgan_fast.ops  # noqa: F401 - defines the operators

@@ -63,7 +63,9 @@ def check_pair(real: Any, fake: Any) -> None:
 
 def check_number(value: Any, name: str, least: float = 0.0) -> float:
     """``value`` must be a finite number of at least ``least``."""
-    if type(value) is not float and (isinstance(value, bool) or not isinstance(value, Real)):
+    if type(value) is float and least <= value < math.inf:
+        return value  # the way of nearly every call
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, but it is {describe(value)}")
     if not math.isfinite(value) or value < least:
         raise ValueError(f"{name} must be a finite number >= {least:g}, but it is {value}")

@@ -100,7 +100,7 @@ def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Op
     the batch is sliced.
     """
     arguments.check_pair(real, fake)
-    real, fake, backend = real.detach(), fake.detach(), options.backend
+    real, fake, backend = detached(real), detached(fake), options.backend
     if epsilon is not None:
         drawing = options.generator is not None and options.subset is not None
         factors = arguments.check_epsilon(epsilon, real, None if drawing else options.generator)
@@ -114,6 +114,11 @@ def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Op
     return lambda rows: ops.interpolate(
         part_of(real, rows), part_of(fake, rows), part_of(factors, rows), backend=backend
     )
+
+
+def detached(samples: Tensor) -> Tensor:
+    """The samples without a graph; themselves if they have none."""
+    return samples.detach() if samples.requires_grad else samples
 
 
 def own(samples: Tensor) -> Points:

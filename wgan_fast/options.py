@@ -48,6 +48,16 @@ class Shared(Keywords, total=False):
     return_norms: bool
 
 
+_EUCLIDEAN = 2
+
+_CHOICES = (
+    ("reduction", ("mean", "sum", "none", "max")),
+    ("backend", ("auto", "native", "reference")),
+    ("second_order", ("auto", "plain")),
+    ("double_backward", ("exact", "finite_difference")),
+)
+
+
 @dataclass(slots=True)
 class Options:
     """The values of the shared keywords, checked; their order is that of :class:`Shared`."""
@@ -58,7 +68,7 @@ class Options:
     chunk_size: int | None = None
     backend: str = "auto"
     second_order: str = "auto"
-    norm: float = 2
+    norm: float = _EUCLIDEAN
     double_backward: str = "exact"
     finite_difference_step: float | None = None
     subset: float | None = None
@@ -66,16 +76,20 @@ class Options:
     return_norms: bool = False
 
     def __post_init__(self) -> None:
-        check_choice = arguments.check_choice
-        check_choice(self.reduction, "reduction", ("mean", "sum", "none", "max"))
-        arguments.check_chunk_size(self.chunk_size)
-        check_choice(self.backend, "backend", ("auto", "native", "reference"))
-        check_choice(self.second_order, "second_order", ("auto", "plain"))
-        arguments.check_norm(self.norm, self.backend)
-        check_choice(self.double_backward, "double_backward", ("exact", "finite_difference"))
-        arguments.check_step(self.finite_difference_step, self.double_backward)
-        arguments.check_subset(self.subset, self.reduction)
-        arguments.check_generator(self.generator)
+        # On the path of every call: what was left at its default is not looked at twice.
+        for name, choices in _CHOICES:
+            if getattr(self, name) not in choices:
+                arguments.check_choice(getattr(self, name), name, choices)
+        if self.chunk_size is not None:
+            arguments.check_chunk_size(self.chunk_size)
+        if self.norm is not _EUCLIDEAN:
+            arguments.check_norm(self.norm, self.backend)
+        if self.finite_difference_step is not None:
+            arguments.check_step(self.finite_difference_step, self.double_backward)
+        if self.subset is not None:
+            arguments.check_subset(self.subset, self.reduction)
+        if self.generator is not None:
+            arguments.check_generator(self.generator)
         arguments.check_bool(self.return_norms, "return_norms")
         if not isinstance(self.critic_args, tuple | list):
             raise TypeError(

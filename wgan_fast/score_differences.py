@@ -46,7 +46,7 @@ def consistency_term(
             and the mean square over the features; "euclidean" is the metric that the paper names.
         critic_args: positional arguments for the critic after its input.
         critic_kwargs: keyword arguments for the critic.
-        reduction: "mean" over the batch, "sum", or "none" for each sample's term, ``[B]``.
+        reduction: "mean" over the batch, "sum", "max", or "none" for each sample, ``[B]``.
 
     Returns:
         The term, a scalar (``[B]`` for "none").
@@ -121,7 +121,7 @@ def approximate_r1(
             governs. On the CPU or on the device of the samples.
         critic_args: positional arguments for the critic after its input.
         critic_kwargs: keyword arguments for the critic.
-        reduction: "mean" over the batch, "sum", or "none" for each sample's penalty, ``[B]``.
+        reduction: "mean" over the batch, "sum", "max", or "none" for each sample, ``[B]``.
 
     Returns:
         The penalty, a scalar (``[B]`` for "none").
@@ -148,7 +148,7 @@ def approximate_r1(
     arguments.check_number(lambda_r1, "lambda_r1")
     if arguments.check_number(sigma, "sigma") == 0:
         raise ValueError("sigma must be above 0, but it is 0: without noise nothing changes")
-    options = Options(critic_args, critic_kwargs, reduction)
+    options = Options(critic_args, critic_kwargs, reduction, generator=generator)
     check_critic(critic)
     arguments.check_samples(real, "real")
     real = real.detach()
@@ -166,7 +166,7 @@ def _scores_and_features(
     critic: Callable[..., Any], samples: Tensor, options: Options
 ) -> tuple[Tensor, Tensor | None]:
     result = critic(samples, *options.critic_args, **(options.critic_kwargs or {}))
-    parts = result if isinstance(result, tuple) and len(result) == 2 else (result,)
+    parts: tuple[Any, ...] = result if isinstance(result, tuple) and len(result) == 2 else (result,)
     for part in parts:
         check_scores(part, samples)
     return parts[0], parts[1] if len(parts) == 2 else None
@@ -178,4 +178,6 @@ def _length(x: Tensor) -> Tensor:
 
 
 def _reduced(values: Tensor, reduction: str) -> Tensor:
-    return {"mean": values.mean, "sum": values.sum, "none": values.clone}[reduction]()
+    if reduction == "none":
+        return values
+    return {"mean": values.mean, "sum": values.sum, "max": values.amax}[reduction]()

@@ -52,12 +52,12 @@ def cases(quick: bool, device: str) -> Iterator[Case]:
     for batch in (16, 64) if quick else (16, 64, 256, 1024, 4096, 16384):
         yield case(replace(mlp, batch=batch), mlp.name, "batch", batch, memory=False, jax=True)
     size = 16 if quick else 64
-    for batch in (8, 32) if quick else (8, 32, 128, 256):
+    for batch in (8, 32) if quick else (8, 32, 64, 128):
         problem = replace(of_size(size, batch), device=device)
         yield case(problem, problem.name, "batch", batch, memory=batch > 8 or not quick)
     for size in (8, 16) if quick else (16, 32, 64, 128):
         problem = replace(of_size(size), device=device)
-        yield case(problem, "DCGAN, batch 16", "image size", size, memory=not quick)
+        yield case(problem, "DCGAN, batch 16", "image size", size, memory=size > 32)
     for depth in (1, 2) if quick else (1, 4, 16, 64):
         problem = replace(of_depth(depth), device=device)
-        yield case(problem, "MLP 64-256-1, batch 512", "depth", depth, memory=not quick)
+        yield case(problem, "MLP 64-256-1, batch 512", "depth", depth, memory=depth > 4)

@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(kThreads) map_rows(const Op op, const Extent e
 template <class Op>
 cudaError_t launch_map_rows(const Op& op, int64_t batch, int64_t dim, const Launch& launch) {
   // Enough blocks to fill a large GPU come first, then several packets for a thread.
-  constexpr int64_t many_blocks = 1024;
+  const int64_t many_blocks = clamp(launch.max_blocks, 1, 1024);
   constexpr int64_t most_packets = 4;
   const int64_t packets = ceil_divide(batch * dim, Packets<Op>::width);
   const int64_t each = clamp(packets / (kThreads * many_blocks), 1, most_packets);

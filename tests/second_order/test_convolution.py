@@ -1,6 +1,8 @@
 """efficient_convolutions: PyTorch's convolutions, cheaper to differentiate twice."""
 
 import functools
+import weakref
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -365,6 +367,39 @@ def test_penalty_of_a_penalty():
         found = torch.autograd.grad(penalty, weights, create_graph=True)
         results.append(by_grad(sum(g.square().sum() for g in found), leaves_of(critic, x)))
     assert_exact(*results, rtol=1e-11)
+
+
+def test_output_of_leaky_relu_is_not_kept():
+    """LeakyReLU's input is, and that is enough; PyTorch keeps both."""
+    input, weight = points(2, 3, 6, 6), points(4, 3, 3, 3)
+    kept = []
+    for context in (efficient_convolutions, nullcontext):
+        hidden = F.leaky_relu(input * 2, 0.2)
+        watched = weakref.ref(hidden)
+        with context():
+            output = F.conv2d(hidden, weight)
+        del hidden
+        kept.append(watched() is not None)
+        del output
+    assert kept == [False, True]
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_output_of_leaky_relu_is_computed_again(again):
+    """Where a weight gradient needs it: here with a smooth layer behind, and in plain training."""
+    critic = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.LeakyReLU(0.2), nn.Conv2d(4, 4, 3), nn.GroupNorm(2, 4),
+        nn.LeakyReLU(0.1), nn.Conv2d(4, 1, 3), nn.Flatten(),
+    ).double()  # fmt: skip
+    x = points(2, 3, 8, 8)
+    leaves = leaves_of(critic, x)
+    penalty = both_tools(critic, x)
+    if again:
+        by_grad(penalty, leaves)
+    assert_exact(by_grad(penalty, leaves), by_grad(penalty_of(critic, x), leaves))
+    with efficient_convolutions():
+        loss = critic(x).square().sum()
+    assert_exact(by_backward(loss, leaves), by_backward(critic(x).square().sum(), leaves))
 
 
 def test_saved_tensors_are_protected_from_changes_in_place():

@@ -117,6 +117,13 @@ def test_calls_are_intercepted_only_where_something_is_to_be_replaced(large):
     assert modes_inside(torch.sin, points(4, 2), module=None) == 1
 
 
+def test_lazy_critic():
+    """Its parameters have no size before the first call."""
+    critic, x = nn.Sequential(nn.LazyLinear(512), nn.ReLU(), nn.LazyLinear(1)), points(64, 512)
+    x = x.detach().float().requires_grad_()
+    assert [cuts(critic, x), cuts(critic, x)] == [1, 1]
+
+
 def test_small_convolutions_in_a_large_critic_stay(large):
     critic, x = large
     with CriticCall(critic, x):

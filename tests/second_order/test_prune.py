@@ -475,7 +475,7 @@ def test_very_deep_graph():
     for _ in range(5000):
         y = y.relu()
     (gradients,) = torch.autograd.grad(y.sum(), x, create_graph=True)
-    assert cut_zero_paths([gradients])[0] == 5000
+    assert cut_zero_paths([gradients]).count == 5000
 
 
 def test_walk_is_linear_where_paths_multiply():
@@ -485,7 +485,7 @@ def test_walk_is_linear_where_paths_multiply():
     for _ in range(64):
         y = y.relu() + y.abs()
     (gradients,) = torch.autograd.grad(y.sum(), x, create_graph=True)
-    assert cut_zero_paths([gradients])[0] == 128
+    assert cut_zero_paths([gradients]).count == 128
 
 
 def test_the_waste_is_gone():

@@ -36,7 +36,7 @@ ROOT = HERE.parents[1]
 CSRC = ROOT / "csrc"
 BUILD = ROOT / "build" / "simt"
 _HEADERS = (".h", ".cuh")
-RUNTIME = ("scheduler", "fiber", "race_detector", "shared_memory")
+RUNTIME = ("scheduler", "fiber", "kernel_name", "race_detector", "shared_memory")
 COMMON_FLAGS = (
     *("-std=c++17", "-O2", "-g1", "-fPIC", "-fvisibility=hidden"),
     *("-Wall", "-Wno-unknown-pragmas", "-Wno-pass-failed"),

@@ -49,10 +49,11 @@ MISALIGNED = [
 MIDDLING = [Case(2, 1024), Case(2, 2048), Case(3, 2500, shift=1, gap=1), Case(2, 2049)]
 #: Several blocks for a row in most types or all.
 LONG = [Case(1, 8200), Case(2, 9001, shift=3, gap=2), Case(3, 16384 + 8), Case(1, 60001, shift=1)]
-#: Blocks that go on to further work, in every regime.
+#: Blocks that go on to further work, and threads with several packets, in every regime.
 SMALL_GRID = [
     Case(300, 7, max_blocks=2),
     Case(40, 130, max_blocks=1),
+    Case(6, 1501, max_blocks=1),
     Case(7, 2100, max_blocks=2),
     Case(3, 20000, max_blocks=2),
     Case(2, 12345, shift=1, max_blocks=1),

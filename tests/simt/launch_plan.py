@@ -147,7 +147,7 @@ def report() -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--write", action="store_true", help="put the plan into docs/cuda.md")
     if parser.parse_args().write:
         tables.write("launches", report())

@@ -18,7 +18,12 @@ pytestmark = pytest.mark.simt("plain")
 
 SEED = torch.tensor(-(2**62) + 12345)
 WGAN_GP = (1.0, False, 2.0, 10.0)
-SETTINGS = [WGAN_GP, (1.0, True, 2.0, 0.5), (0.0, False, 2.0, 1.0), (0.5, False, 6.0, 2.0)]
+SETTINGS: list[tuple[float, bool, float, float]] = [
+    WGAN_GP,
+    (1.0, True, 2.0, 0.5),
+    (0.0, False, 2.0, 1.0),
+    (0.5, False, 6.0, 2.0),
+]
 #: Of the result, relative to the largest entry: a few roundings in the type of the computation.
 TOLERANCE = {torch.float64: 1e-14, torch.float32: 1e-6}
 ROUNDING = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
@@ -94,8 +99,8 @@ def test_norm_penalty(case: Case, dtype: torch.dtype) -> None:
     gradients = case.batch_of(dtype)
     for settings in SETTINGS:
         for reduce in (True, False):
-            args = (gradients, *settings, reduce)
-            check(gpu.norm_penalty(*args), in_float64("norm_penalty", *args))
+            got = gpu.norm_penalty(gradients, *settings, reduce)
+            check(got, in_float64("norm_penalty", gradients, *settings, reduce))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -109,8 +114,9 @@ def test_norm_penalty_backward(case: Case, dtype: torch.dtype) -> None:
         for reduce in (True, False):
             grad_penalty = torch.rand(() if reduce else (case.batch,), dtype=norms.dtype)
             for grad_norms in (None, torch.rand_like(norms)):
-                args = (gradients, norms, grad_penalty, grad_norms, *settings, reduce)
-                check(gpu.norm_penalty_backward(*args), in_float64("norm_penalty_backward", *args))
+                tensors = (gradients, norms, grad_penalty, grad_norms)
+                got = gpu.norm_penalty_backward(*tensors, *settings, reduce)
+                check(got, in_float64("norm_penalty_backward", *tensors, *settings, reduce))
 
 
 @pytest.mark.parametrize("shift", [1, 2, 3, 5])
@@ -191,6 +197,19 @@ def test_zero_infinity_and_nan_come_through(case: Case, dtype: torch.dtype) -> N
             grad = gpu.norm_penalty_backward(gradients, norms, one, None, *WGAN_GP, True)
             assert (grad[0] == 0).all()
             assert grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("case", [Case(6, 3), Case(3, 40), *MIDDLING[:2], *LONG[:2]], ids=str)
+def test_nan_wins(case: Case, dtype: torch.dtype) -> None:
+    gpu = SimulatedGpu()
+    for rest in (torch.nan, torch.inf):
+        gradients = case.batch_of(dtype)
+        gradients[0] = rest
+        gradients[0, -1] = torch.nan
+        _, norms = gpu.norm_penalty(gradients, *WGAN_GP, True)
+        assert norms[0].isnan()
+        assert norms[1:].isfinite().all()
 
 
 def test_a_norm_without_an_inverse_still_has_a_direction() -> None:

@@ -69,7 +69,8 @@ def norm_penalty(
     """
     if norm != 2:
         dtype = compute_dtype(gradients.dtype)
-        norms = torch.linalg.vector_norm(gradients.flatten(1), norm, dim=1, dtype=dtype)
+        rows = gradients.reshape(gradients.shape[0], -1)
+        norms = torch.linalg.vector_norm(rows, norm, dim=1, dtype=dtype)
         penalty = scale * term(norms, target, one_sided, power)
         return (penalty.sum() if reduce else penalty), norms
     settings = (float(target), one_sided, float(power), float(scale), reduce)

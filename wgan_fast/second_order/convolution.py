@@ -1,13 +1,9 @@
 """Convolutions whose double backward does no more than it has to.
 
 PyTorch computes the weight gradient of the second derivative by a convolution dilated by the
-stride, over a region larger than needed and by slow algorithms. Here three bilinear functions
-share the work:
-
-    convolve(x, w),    input_gradient(g, w),    weight_gradient(g, x)
-
-The derivative of each is made of the other two, so they can be differentiated to any order, and
-each is one call of ``convolution`` or ``convolution_backward``.
+stride, over a region larger than needed and by slow algorithms. Here PyTorch's functions are
+replaced by those of ``convolution_gradients.py``, for the duration of a call; this file reads their
+arguments.
 """
 
 from __future__ import annotations
@@ -15,26 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import Function, forward_ad
+from torch.autograd import forward_ad
 
+from .convolution_gradients import Geometry, convolve
 from .replace import Replacing
-
-
-class Geometry(NamedTuple):
-    """What a convolution is given besides tensors, as ``torch.convolution`` takes it."""
-
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    transposed: bool
-    output_padding: tuple[int, ...]
-    groups: int
-
 
 Arguments = tuple[Tensor, Tensor, "Tensor | None", Geometry]
 
@@ -67,16 +52,16 @@ def efficient_convolutions() -> AbstractContextManager[Any]:
 def _replacement(
     read: Callable[..., Arguments | None], n: int, least_work: int
 ) -> Callable[..., Tensor]:
-    def convolve(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+    def call(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         try:
             arguments = read(n, *args, **kwargs)
         except (TypeError, ValueError):
             arguments = None  # PyTorch says better what is wrong with them
         if arguments is None or (least_work and _work(*arguments) < least_work):
             return func(*args, **kwargs)
-        return _Convolve.apply(*_under_autocast(*arguments))
+        return convolve(*_under_autocast(*arguments))
 
-    return convolve
+    return call
 
 
 def _work(input: Tensor, weight: Tensor, _: Tensor | None, geometry: Geometry) -> int:
@@ -185,134 +170,3 @@ def convolutions(least_work: int = 0) -> dict[Any, Callable[..., Tensor]]:
         )
         for n, function in enumerate(functions, start=1)
     }
-
-
-class _Convolve(Function):
-    """``convolve(x, w) + b``"""
-
-    passes_every_gradient = True
-
-    @staticmethod
-    def forward(
-        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
-    ) -> Tensor:
-        ctx.set_materialize_grads(False)  # a gradient that was cut off must not return as zeros
-        ctx.save_for_backward(input, weight)
-        ctx.geometry = geometry
-        return torch.convolution(input, weight, bias, *geometry)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
-        if grad is None:
-            return None, None, None, None
-        input, weight = ctx.saved_tensors
-        wanted = _wanted(ctx)
-        grad_bias = grad.sum([0, *range(2, grad.dim())]) if wanted[2:] == [True] else None
-        if not torch.is_grad_enabled():  # nobody differentiates further: one call for both
-            both = _convolution_backward(grad, input, weight, ctx.geometry, wanted[0], wanted[1])
-            return *both, grad_bias, None
-        grad_input = _input_gradient(grad, weight, input, ctx.geometry) if wanted[0] else None
-        grad_weight = _weight_gradient(grad, input, weight, ctx.geometry) if wanted[1] else None
-        return grad_input, grad_weight, grad_bias, None
-
-
-class _InputGradient(Function):
-    """``input_gradient(g, w)``; of ``x`` it takes the shape."""
-
-    passes_every_gradient = True
-
-    @staticmethod
-    def forward(
-        ctx: Any, grad: Tensor, weight: Tensor, input: Tensor, geometry: Geometry
-    ) -> Tensor:
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(grad, weight)
-        ctx.geometry = geometry
-        return _convolution_backward(grad, input, weight, geometry, True, False)[0]
-
-    @staticmethod
-    def backward(ctx: Any, tangent: Tensor | None) -> tuple[Tensor | None, ...]:
-        if tangent is None:
-            return None, None, None, None
-        grad, weight = ctx.saved_tensors
-        wanted = _wanted(ctx)
-        grad_grad = _convolve(tangent, weight, ctx.geometry) if wanted[0] else None
-        grad_weight = _weight_gradient(grad, tangent, weight, ctx.geometry) if wanted[1] else None
-        return grad_grad, grad_weight, None, None
-
-
-class _WeightGradient(Function):
-    """``weight_gradient(g, x)``; of ``w`` it takes the shape."""
-
-    passes_every_gradient = True
-
-    @staticmethod
-    def forward(
-        ctx: Any, grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry
-    ) -> Tensor:
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(grad, input)
-        ctx.geometry = geometry
-        return _convolution_backward(grad, input, weight, geometry, False, True)[1]
-
-    @staticmethod
-    def backward(ctx: Any, tangent: Tensor | None) -> tuple[Tensor | None, ...]:
-        if tangent is None:
-            return None, None, None, None
-        grad, input = ctx.saved_tensors
-        wanted = _wanted(ctx)
-        grad_grad = _convolve(input, tangent, ctx.geometry) if wanted[0] else None
-        grad_input = _input_gradient(grad, tangent, input, ctx.geometry) if wanted[1] else None
-        return grad_grad, grad_input, None, None
-
-
-# The three functions, recorded for differentiation only where that goes on.
-
-
-def _convolve(input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    if torch.is_grad_enabled():
-        return _Convolve.apply(input, weight, None, geometry)
-    return torch.convolution(input, weight, None, *geometry)
-
-
-def _input_gradient(grad: Tensor, weight: Tensor, input: Tensor, geometry: Geometry) -> Tensor:
-    if torch.is_grad_enabled():
-        return _InputGradient.apply(grad, weight, input.detach(), geometry)
-    return _convolution_backward(grad, input, weight, geometry, True, False)[0]
-
-
-def _weight_gradient(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    if torch.is_grad_enabled():
-        return _WeightGradient.apply(grad, input, weight.detach(), geometry)
-    return _convolution_backward(grad, input, weight, geometry, False, True)[1]
-
-
-def _convolution_backward(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    geometry: Geometry,
-    input_wanted: bool,
-    weight_wanted: bool,
-) -> tuple[Any, Any]:
-    mask = (input_wanted, weight_wanted, False)
-    return _aten_convolution_backward(grad, input, weight, None, *geometry, mask)[:2]
-
-
-_aten_convolution_backward = torch.ops.aten.convolution_backward.default
-
-
-def _wanted(ctx: Any) -> list[bool]:
-    """Of which of its tensors this backward pass wants the gradient.
-
-    ``ctx.needs_input_grad`` tells which tensors require one, also in a pass that asks only for the
-    gradient of the critic's input: the weights' would be computed for nothing.
-    """
-    return [edge is not None and _will_run(edge) for edge, _ in ctx.next_functions]
-
-
-def _will_run(node: Any) -> bool:
-    try:
-        return torch._C._will_engine_execute_node(node)
-    except RuntimeError:  # raised for a leaf whose gradient autograd.grad was asked for
-        return True

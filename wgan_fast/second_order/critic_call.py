@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from .backends import RECURRENT, plain_attention
@@ -77,10 +78,10 @@ class CriticCall:
         profile = self._profile
         if self._has_hooks or (profile is not None and not profile.may_cut(self._points)):
             return gradients
-        cut, stranded = cut_zero_paths([gradients])
-        if profile is not None and not cut:
+        cuts = cut_zero_paths([gradients])
+        if profile is not None and not cuts.count:
             profile.patience = PATIENCE
-        stranded = [leaf for leaf in stranded if leaf is not self._points]
+        stranded = [leaf for leaf in cuts.stranded if leaf is not self._points]
         return with_zero_gradients([gradients], stranded)[0]
 
 
@@ -112,10 +113,13 @@ class _Profile:
 _profiles: weakref.WeakKeyDictionary[torch.nn.Module, _Profile] = weakref.WeakKeyDictionary()
 
 
-def _profile(module: torch.nn.Module) -> _Profile:
+def _profile(module: torch.nn.Module) -> _Profile | None:
     profile = _profiles.get(module)
     if profile is None:
-        sizes = [(parameter.dim(), parameter.numel()) for parameter in module.parameters()]
+        parameters = list(module.parameters())
+        if any(is_lazy(parameter) for parameter in parameters):
+            return None  # they have no size yet
+        sizes = [(parameter.dim(), parameter.numel()) for parameter in parameters]
         profile = _Profile(
             weights=sum(size for _, size in sizes),
             # Whoever calls F.conv2d on parameters of his own is found, too.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -92,10 +92,10 @@ def prune_zero_paths(gradients: Tensor | Gradients) -> Tensor | tuple[Tensor | N
         tensor(0)
     """
     if isinstance(gradients, Tensor):
-        return with_zero_gradients([gradients], cut_zero_paths([gradients])[1])[0]
+        return with_zero_gradients([gradients], cut_zero_paths([gradients]).stranded)[0]
     _check(gradients)
     given = [gradient for gradient in gradients if gradient is not None]
-    pruned = iter(with_zero_gradients(given, cut_zero_paths(given)[1]))
+    pruned = iter(with_zero_gradients(given, cut_zero_paths(given).stranded))
     return tuple(None if gradient is None else next(pruned) for gradient in gradients)
 
 
@@ -113,25 +113,32 @@ def _check(gradients: Any) -> None:
             )
 
 
-def cut_zero_paths(gradients: Iterable[Tensor]) -> tuple[int, list[Tensor]]:
-    """Cuts the graph of ``gradients``.
+class Cuts(NamedTuple):
+    """What cutting has come to.
 
-    Returns:
-        The number of functions behind which it is cut, and the leaves that only cut paths lead to.
-        PyTorch gives these leaves zeros; from here on they get nothing, unless
-        :func:`with_zero_gradients` gives them their zeros back.
+    Args:
+        count: the number of functions behind which the graph is cut.
+        stranded: the leaves that only cut paths lead to. PyTorch gives these zeros; from here on
+            they get nothing, unless :func:`with_zero_gradients` gives them their zeros back.
     """
+
+    count: int
+    stranded: list[Tensor]
+
+
+def cut_zero_paths(gradients: Iterable[Tensor]) -> Cuts:
+    """Cuts the graph of ``gradients``."""
     if torch._C._are_functorch_transforms_active():  # their graphs cannot be told zeros
-        return 0, []
+        return Cuts(0, [])
     walk = _Walk([g.grad_fn for g in gradients if g.grad_fn is not None])
     if walk.has_module_hooks:
-        return 0, []
+        return Cuts(0, [])
     for node in walk.to_cut:
         metadata: Any = node.metadata  # a dictionary, whatever PyTorch's annotation says
         if _CUT not in metadata:
             metadata[_CUT] = True
             node.register_hook(_hook(type(node)))
-    return len(walk.to_cut), walk.stranded
+    return Cuts(len(walk.to_cut), walk.stranded)
 
 
 class _Walk:

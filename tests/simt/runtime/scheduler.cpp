@@ -5,17 +5,14 @@
 // threads that wait for something that never comes.
 #include "scheduler.h"
 
-#include <cxxabi.h>
-
 #include <algorithm>
-#include <cctype>
-#include <cstdlib>
 #include <numeric>
 #include <random>
 #include <stdexcept>
 
 #include "../device/simt.h"
 #include "fiber.h"
+#include "kernel_name.h"
 #include "race_detector.h"
 #include "shared_memory.h"
 
@@ -187,30 +184,6 @@ void run_block(std::mt19937& random) {
   listener->block_ends();
 }
 
-// A type without the namespaces in its name.
-std::string without_scopes(const std::string& full) {
-  std::string name;
-  for (size_t i = 0; i < full.size(); ++i) {
-    name += full[i];
-    if (full[i] != ':' || full[i - 1] != ':') continue;
-    name.resize(name.size() - 2);
-    if (name.back() == ')') {
-      name.resize(name.rfind('('));  // (anonymous namespace)
-    } else {
-      while (!name.empty() && (std::isalnum(name.back()) || name.back() == '_')) name.pop_back();
-    }
-  }
-  return name;
-}
-
-// "map_rows<Interpolate<float>>": the kernel and the type of its first argument.
-std::string readable(const char* name, const std::type_info& type) {
-  char* demangled = abi::__cxa_demangle(type.name(), nullptr, nullptr, nullptr);
-  const std::string full = demangled;
-  std::free(demangled);
-  return std::string(name) + "<" + without_scopes(full) + ">";
-}
-
 }  // namespace
 
 void set_order(unsigned value) { order = value; }
@@ -276,7 +249,7 @@ void run(const Shape& shape, void (*kernel)(void*), void* arguments, const char*
   block_dim = shape.block;
   thread_count = shape.block.x * shape.block.y * shape.block.z;
   const size_t blocks = size_t{shape.grid.x} * shape.grid.y * shape.grid.z;
-  launch_record = {readable(name, type), static_cast<unsigned>(blocks), thread_count};
+  launch_record = {kernel_name(name, type), static_cast<unsigned>(blocks), thread_count};
   launches.push_back(launch_record);
   if (thread_count < 1 || thread_count > kMaxThreads || blocks < 1) {
     errors.push_back("a launch with " + std::to_string(blocks) + " blocks of " +

@@ -1,0 +1,185 @@
+"""Convolutions, their gradients, and the gradients of these, without end.
+
+Three bilinear functions share the work:
+
+    convolve(x, w),    input_gradient(g, w),    weight_gradient(g, x)
+
+The derivative of each is made of the other two, so they can be differentiated to any order, and
+each is one call of ``convolution`` or ``convolution_backward``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+
+
+class Geometry(NamedTuple):
+    """What a convolution is given besides tensors, as ``torch.convolution`` takes it."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    transposed: bool
+    output_padding: tuple[int, ...]
+    groups: int
+
+
+def convolve(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    """``torch.convolution`` of an input that requires a gradient."""
+    output = _Convolve.apply(input, weight, bias, geometry)
+    if type(input.grad_fn) is torch._C._functions.LeakyReluBackward0:  # type: ignore[attr-defined]
+        _keep_only_what_is_before_the_activation(output.grad_fn, input.grad_fn)
+    return output
+
+
+def _keep_only_what_is_before_the_activation(node: Any, activation: Any) -> None:
+    """Spares the memory of a convolution's input that can be computed from the activation's.
+
+    LeakyReLU keeps its input, and the convolution its own, which is LeakyReLU's output. The double
+    backward of a piecewise linear critic never comes back for that.
+    """
+
+    def compute_again(_: None) -> Tensor:
+        with torch.no_grad():
+            return F.leaky_relu(activation._saved_self, activation._saved_negative_slope)
+
+    # Refused where a tensor is saved by other hooks already, such as those of a checkpoint.
+    with contextlib.suppress(RuntimeError):
+        node._raw_saved_tensors[0].register_hooks(lambda _: None, compute_again)
+
+
+class _Convolve(Function):
+    """``convolve(x, w) + b``"""
+
+    passes_every_gradient = True
+
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
+    ) -> Tensor:
+        ctx.set_materialize_grads(False)  # a gradient that was cut off must not return as zeros
+        ctx.save_for_backward(input, weight)
+        ctx.geometry = geometry
+        return torch.convolution(input, weight, bias, *geometry)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return None, None, None, None
+        input, weight = ctx.saved_tensors
+        wanted = _wanted(ctx)
+        grad_bias = grad.sum([0, *range(2, grad.dim())]) if wanted[2:] == [True] else None
+        if not torch.is_grad_enabled():  # nobody differentiates further: one call for both
+            both = _convolution_backward(grad, input, weight, ctx.geometry, wanted[0], wanted[1])
+            return *both, grad_bias, None
+        grad_input = _input_gradient(grad, weight, input, ctx.geometry) if wanted[0] else None
+        grad_weight = _weight_gradient(grad, input, weight, ctx.geometry) if wanted[1] else None
+        return grad_input, grad_weight, grad_bias, None
+
+
+class _InputGradient(Function):
+    """``input_gradient(g, w)``; of ``x`` it takes the shape."""
+
+    passes_every_gradient = True
+
+    @staticmethod
+    def forward(
+        ctx: Any, grad: Tensor, weight: Tensor, input: Tensor, geometry: Geometry
+    ) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(grad, weight)
+        ctx.geometry = geometry
+        return _convolution_backward(grad, input, weight, geometry, True, False)[0]
+
+    @staticmethod
+    def backward(ctx: Any, tangent: Tensor | None) -> tuple[Tensor | None, ...]:
+        if tangent is None:
+            return None, None, None, None
+        grad, weight = ctx.saved_tensors
+        wanted = _wanted(ctx)
+        grad_grad = _convolve(tangent, weight, ctx.geometry) if wanted[0] else None
+        grad_weight = _weight_gradient(grad, tangent, weight, ctx.geometry) if wanted[1] else None
+        return grad_grad, grad_weight, None, None
+
+
+class _WeightGradient(Function):
+    """``weight_gradient(g, x)``; of ``w`` it takes the shape."""
+
+    passes_every_gradient = True
+
+    @staticmethod
+    def forward(
+        ctx: Any, grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry
+    ) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(grad, input)
+        ctx.geometry = geometry
+        return _convolution_backward(grad, input, weight, geometry, False, True)[1]
+
+    @staticmethod
+    def backward(ctx: Any, tangent: Tensor | None) -> tuple[Tensor | None, ...]:
+        if tangent is None:
+            return None, None, None, None
+        grad, input = ctx.saved_tensors
+        wanted = _wanted(ctx)
+        grad_grad = _convolve(input, tangent, ctx.geometry) if wanted[0] else None
+        grad_input = _input_gradient(grad, tangent, input, ctx.geometry) if wanted[1] else None
+        return grad_grad, grad_input, None, None
+
+
+# The three functions, recorded for differentiation only where that goes on.
+
+
+def _convolve(input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    if torch.is_grad_enabled():
+        return _Convolve.apply(input, weight, None, geometry)
+    return torch.convolution(input, weight, None, *geometry)
+
+
+def _input_gradient(grad: Tensor, weight: Tensor, input: Tensor, geometry: Geometry) -> Tensor:
+    if torch.is_grad_enabled():
+        return _InputGradient.apply(grad, weight, input.detach(), geometry)
+    return _convolution_backward(grad, input, weight, geometry, True, False)[0]
+
+
+def _weight_gradient(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    if torch.is_grad_enabled():
+        return _WeightGradient.apply(grad, input, weight.detach(), geometry)
+    return _convolution_backward(grad, input, weight, geometry, False, True)[1]
+
+
+def _convolution_backward(
+    grad: Tensor,
+    input: Tensor,
+    weight: Tensor,
+    geometry: Geometry,
+    input_wanted: bool,
+    weight_wanted: bool,
+) -> tuple[Any, Any]:
+    mask = (input_wanted, weight_wanted, False)
+    return _aten_convolution_backward(grad, input, weight, None, *geometry, mask)[:2]
+
+
+_aten_convolution_backward = torch.ops.aten.convolution_backward.default
+
+
+def _wanted(ctx: Any) -> list[bool]:
+    """Of which of its tensors this backward pass wants the gradient.
+
+    ``ctx.needs_input_grad`` tells which tensors require one, also in a pass that asks only for the
+    gradient of the critic's input: the weights' would be computed for nothing.
+    """
+    return [edge is not None and _will_run(edge) for edge, _ in ctx.next_functions]
+
+
+def _will_run(node: Any) -> bool:
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # raised for a leaf whose gradient autograd.grad was asked for
+        return True
