@@ -110,7 +110,7 @@ def test_calls_are_intercepted_only_where_something_is_to_be_replaced(large):
     assert modes_inside(OwnConvolution(), points(24, 3, 64, 64)) == 1
     assert modes_inside(mlp(2, 512, 512, 1), points(4096, 2)) == 0
     assert modes_inside(nn.LSTM(2, 2), points(1, 2, 2)) == 0
-    on_a_gpu = SimpleNamespace(is_cuda=True, numel=lambda: 4)
+    on_a_gpu = SimpleNamespace(is_cuda=True, is_cpu=False, numel=lambda: 4)
     assert modes_inside(nn.LSTM(2, 2), on_a_gpu) == 1
     assert modes_inside(nn.LSTMCell(2, 2), on_a_gpu) == 0
     assert modes_inside(nn.MultiheadAttention(4, 2), points(1, 2, 4)) == 0

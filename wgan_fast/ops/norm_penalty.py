@@ -172,15 +172,12 @@ class _NormPenalty(torch.autograd.Function):
         # `norms` is an output of this node: a derivative with respect to it comes back here, so
         # that the formula may treat it as given, to any order.
         gradients, norms = ctx.saved_tensors
-        if grad_penalty is None:
-            grad_penalty = norms.new_zeros(() if ctx.settings[-1] else norms.shape)
-        if grad_norms is not None:
-            grad_norms = grad_norms.contiguous()
+        shape = () if ctx.settings[-1] else norms.shape
         grad = NORM_PENALTY_BACKWARD(
             gradients,
             norms,
-            grad_penalty.contiguous(),
-            grad_norms,
+            norms.new_zeros(shape) if grad_penalty is None else grad_penalty.contiguous(),
+            None if grad_norms is None else grad_norms.contiguous(),
             *ctx.settings,
             backend=ctx.backend,
         )

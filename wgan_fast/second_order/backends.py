@@ -13,53 +13,72 @@ from .replace import Replacing
 
 
 class Switched(AbstractContextManager[None]):
-    """While it is entered, some of PyTorch's switches are as given.
+    """While it is entered, one of PyTorch's switches is as given.
 
     The switches belong to the whole process. Threads may overlap: the last to leave restores what
     the first has found.
 
     Args:
-        switches: the getter and the setter of each switch, by their names in ``torch._C``, and what
-            it is set to.
+        getter, setter: the switch, by the names of its functions in ``torch._C``.
+        value: what it is set to.
     """
 
-    def __init__(self, switches: dict[tuple[str, str], bool]) -> None:
-        self._switches = switches
-        self._before: list[bool] = []
+    def __init__(self, getter: str, setter: str, value: bool) -> None:
+        self._getter = getter
+        self._setter = setter
+        self._value = value
+        self._before = value
         self._inside = 0
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
-                self._before = [getattr(torch._C, getter)() for getter, _ in self._switches]
-                self._set(self._switches.values())
+                self._before = getattr(torch._C, self._getter)()
+                getattr(torch._C, self._setter)(self._value)
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                self._set(self._before)
+                getattr(torch._C, self._setter)(self._before)
 
-    def _set(self, values: Any) -> None:
-        for (_, setter), value in zip(self._switches, values, strict=True):
-            getattr(torch._C, setter)(value)
 
+_flash = Switched("_get_flash_sdp_enabled", "_set_sdp_use_flash", False)
 
 #: Attention by matrix products and a softmax, which ``torch.nn.attention.sdpa_kernel`` calls MATH.
 #: No fused kernel has a double backward, the CPU's neither.
-plain_attention = Switched(
-    {
-        ("_get_math_sdp_enabled", "_set_sdp_use_math"): True,
-        ("_get_flash_sdp_enabled", "_set_sdp_use_flash"): False,
-        ("_get_mem_efficient_sdp_enabled", "_set_sdp_use_mem_efficient"): False,
-        ("_get_cudnn_sdp_enabled", "_set_sdp_use_cudnn"): False,
-        ("_get_overrideable_sdp_enabled", "_set_sdp_use_overrideable"): False,
-    }
+_ATTENTION = (
+    Switched("_get_math_sdp_enabled", "_set_sdp_use_math", True),
+    _flash,
+    Switched("_get_mem_efficient_sdp_enabled", "_set_sdp_use_mem_efficient", False),
+    Switched("_get_cudnn_sdp_enabled", "_set_sdp_use_cudnn", False),
+    Switched("_get_overrideable_sdp_enabled", "_set_sdp_use_overrideable", False),
 )
 
-_without_cudnn = Switched({("_get_cudnn_enabled", "_set_cudnn_enabled"): False})
+
+class PlainAttention(AbstractContextManager[None]):
+    """While it is entered, attention runs by the one backend that can be differentiated twice."""
+
+    def __enter__(self) -> None:
+        for switch in _ATTENTION:
+            switch.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        for switch in reversed(_ATTENTION):
+            switch.__exit__(*error)
+
+
+_everywhere = PlainAttention()
+
+
+def plain_attention(on_cpu: bool) -> AbstractContextManager[None]:
+    """The context of plain attention; for tensors on the CPU one switch is enough, and quick."""
+    return _flash if on_cpu else _everywhere
+
+
+_without_cudnn = Switched("_get_cudnn_enabled", "_set_cudnn_enabled", False)
 
 
 def _recurrent(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -97,5 +116,5 @@ def twice_differentiable_backends() -> Iterator[None]:
     context lasts; the recurrent networks that this thread calls switch to PyTorch's own. All
     switches are restored on leaving.
     """
-    with plain_attention, Replacing(RECURRENT):
+    with plain_attention(on_cpu=False), Replacing(RECURRENT):
         yield

@@ -49,6 +49,7 @@ class CriticCall:
 
     def __init__(self, module: torch.nn.Module | None, points: Tensor) -> None:
         self._points = points
+        self._attention = plain_attention(points.is_cpu)
         self._profile = None if module is None else _profile(module)
         self._handles = 0
         self._has_hooks = False
@@ -57,7 +58,7 @@ class CriticCall:
             self._replacing = Replacing(_REPLACEMENTS)
 
     def __enter__(self) -> CriticCall:
-        plain_attention.__enter__()
+        self._attention.__enter__()
         if self._replacing is not None:
             self._replacing.__enter__()
         self._handles = RemovableHandle.next_id
@@ -67,7 +68,7 @@ class CriticCall:
         self._has_hooks = RemovableHandle.next_id != self._handles
         if self._replacing is not None:
             self._replacing.__exit__(*error)
-        plain_attention.__exit__(*error)
+        self._attention.__exit__(*error)
 
     def prune(self, gradients: Tensor) -> Tensor:
         """The gradients with the zero paths of their double backward cut, where that pays.
@@ -104,7 +105,7 @@ class _Profile:
         return cudnn_recurrent or work >= LEAST_CONVOLUTION
 
     def may_cut(self, points: Tensor) -> bool:
-        if self.weights * len(points) < LEAST_CRITIC and not self.largest_convolution:
+        if self.weights * points.shape[0] < LEAST_CRITIC and not self.largest_convolution:
             return False
         self.patience -= 1
         return self.patience < 0
