@@ -194,6 +194,9 @@ piece, but PyTorch's formula divides by its argument and so makes it smooth; it 
 since only what is zero by construction is cut. Without `twice_differentiable_backends`, PyTorch has
 none for attention either.
 
+A recurrent network has a large graph and nothing to cut. Here the tools are called by hand and look
+for it every time, at about 6 %; `fast_gradient_penalty` looks once in 64 times.
+
 ## Normalisation layers
 
 Counted in operations of convolutions and matrix products, normalisation is free. In time it is not:

@@ -57,7 +57,6 @@ def penalty_by_differences(
     """
     begin = Moment(critic, points)
     gradients = input_gradients(critic, points, args, kwargs, False, "plain")
-    end = Moment(critic, points)
     penalty, norms = cost(gradients.requires_grad_())
     (slopes,) = torch.autograd.grad(penalty.sum(), gradients)  # k, [B, *]
     points = points.detach()
@@ -72,7 +71,6 @@ def penalty_by_differences(
         return scores.reshape(len(points), -1).to(weights.dtype).sum(1)
 
     difference = weights * (scores_at(points + move) - scores_at(points - move)) / (2 * reach)
-    end.restore()
     surrogate = difference if penalty.dim() else difference.sum()
     return _WithGradientOf.apply(penalty.detach(), surrogate), norms.detach()
 

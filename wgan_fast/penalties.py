@@ -127,8 +127,8 @@ def fast_gradient_penalty(
         RuntimeError: inside ``torch.inference_mode()``, or if the backend is not there.
 
     Gradients: with respect to everything that the critic's scores depend on, except real and fake;
-    to any order, with ``chunk_size`` to the first. Zero for a sample whose gradient norm is zero.
-    Under ``torch.no_grad()`` the value is the same and has no graph.
+    to any order, with ``chunk_size`` or finite differences to the first. Zero for a sample whose
+    gradient norm is zero. Under ``torch.no_grad()`` the value is the same and has no graph.
 
     Numerics: norms and penalty are computed in float32 (float64 for float64 samples) from sums in
     float64 on the CPU; they do not depend on the number of threads. The same seed draws the same

@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(kThreads) map_rows(const Op op, const Extent e
     Place at = {0, 0};
     advance(at, i, extent.dim);
     int64_t row = -1;
-    typename Op::Factor factor;
+    typename Op::Factor factor = {};
     for (int p = 0; p < extent.packets_per_thread && i < extent.size; ++p) {
       if (at.row != row) {
         row = at.row;

@@ -20,6 +20,21 @@ from wgan_fast import native
 from wgan_fast.ops import REGISTRY
 
 
+def last_bits_of_norms(dtype: torch.dtype) -> torch.Tensor:
+    """Penalties that show the last bits of norms in float64, before they are rounded to float32.
+
+    The target is so near to the norm that their distance is a few hundred units in its last place.
+    """
+    penalties = []
+    for dim in (2, 4, 5, 31, 33, 97, 1009, 16384, 16385, 40_000, 2**20 + 3):
+        for _ in range(4):
+            gradients = torch.randn(1, dim, dtype=torch.float64).to(dtype)
+            target = float(torch.linalg.vector_norm(gradients.double())) * (1 + 1e-13)
+            settings = (target, False, 2.0, 1.0, True)
+            penalties.append(REGISTRY["norm_penalty"].overload(gradients, *settings)[0])
+    return torch.stack(penalties)
+
+
 def main(output: str) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -30,6 +45,8 @@ def main(output: str) -> None:
                 args = arguments(name, shape, dtype, LAYOUTS[i % len(LAYOUTS)], i)
                 key = f"{name} {dtype} {shape}"
                 inputs[key], results[key] = args, as_tuple(op.overload(*args))
+    for dtype in DTYPES:
+        results[f"norm_penalty {dtype}, last bits"] = (last_bits_of_norms(dtype),)
     backward = REGISTRY["interpolate_backward"].overload
     for dtype in (torch.float16, torch.bfloat16):
         values = every_pattern(dtype).unsqueeze(0)
