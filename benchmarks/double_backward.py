@@ -217,7 +217,7 @@ state of a recurrent network, is never cut.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--no-times", action="store_true", help="leave the times out")
     timed = not parser.parse_args().no_times
     torch.manual_seed(0)

@@ -136,7 +136,7 @@ CASES: list[OpCase] = [
             **_functions(
                 {
                     "max_unpool2d": lambda x: F.max_unpool2d(
-                        *F.max_pool2d(x, 2, return_indices=True), 2
+                        *F.max_pool2d(x, 2, return_indices=True), [2, 2]
                     )
                 }
             ),

@@ -179,7 +179,7 @@ Operations of the penalty and its gradient, in forward passes of the critic:
 
 Critics with kinks, in float64:
 
-{kink_table([0.1, 0.01, 0.005], 20 if quick else 300)}
+{kink_table([0.1, 0.01, 0.005], 10 if quick else 100)}
 
 """
 

@@ -36,27 +36,27 @@ def textbook_r1(critic, real, *, gamma=10.0, **call):
 
 
 def textbook_dragan(critic, real, *, uniform, lambda_gp=10.0, k=1.0, **call):
-    """Kodali et al., arXiv 1705.07215, algorithm 1, with their code's perturbation."""
+    """Kodali et al., arXiv 1705.07215, with their code's perturbation."""
     deviation = ((real - real.mean()) ** 2).mean().sqrt()
     gradient = input_gradient(critic, real + 0.5 * deviation * uniform, **call)
     return lambda_gp * ((euclidean_norms(gradient) - k) ** 2).mean()
 
 
 def textbook_wgan_div(critic, real, fake, *, epsilon, k=2.0, p=6.0, **call):
-    """Wu et al., arXiv 1712.01026, equation 5."""
+    """Wu et al., arXiv 1712.01026."""
     gradient = input_gradient(critic, mixed(real, fake, epsilon), **call)
     return k * ((gradient**2).sum(dim=1) ** (p / 2)).mean()
 
 
 def textbook_max_gradient(critic, real, fake, *, epsilon, lambda_gp=10.0, **call):
-    """Zhou et al., arXiv 1902.05687, section 4."""
+    """Zhou et al., arXiv 1902.05687."""
     gradient = input_gradient(critic, mixed(real, fake, epsilon), **call)
     return lambda_gp * (gradient**2).sum(dim=1).max()
 
 
 def textbook_banach(critic, real, fake, *, epsilon, dual, lambda_gp=10.0, target=1.0,
                     one_sided=False, **call):  # fmt: skip
-    """Adler and Lunz, arXiv 1806.06621, equation 7: ``dual`` is the exponent of the dual norm."""
+    """Adler and Lunz, arXiv 1806.06621: ``dual`` is the exponent of the dual norm."""
     size = input_gradient(critic, mixed(real, fake, epsilon), **call).abs()
     if dual == math.inf:
         norms = size.max(dim=1).values
@@ -71,7 +71,7 @@ def textbook_banach(critic, real, fake, *, epsilon, dual, lambda_gp=10.0, target
 
 
 def textbook_consistency(first, second, *, lambda_ct=2.0, margin=0.0, factor=0.1):
-    """Wei et al., arXiv 1803.01541, equations 4 and 5, with the squares of their code.
+    """Wei et al., arXiv 1803.01541, with the squares of their code.
 
     ``first`` and ``second`` are what the critic returned in its two passes: ``(scores, features)``.
     """
@@ -82,7 +82,7 @@ def textbook_consistency(first, second, *, lambda_ct=2.0, margin=0.0, factor=0.1
 
 
 def textbook_approximate_r1(critic, real, *, noise, lambda_r1=100.0, sigma=0.01, **call):
-    """Lin et al., arXiv 2501.08316, equation 3."""
+    """Lin et al., arXiv 2501.08316."""
     args, kwargs = call.get("critic_args", ()), call.get("critic_kwargs") or {}
     difference = critic(real, *args, **kwargs) - critic(real + sigma * noise, *args, **kwargs)
     return lambda_r1 * (difference.reshape(len(real), -1).sum(dim=1) ** 2).mean()

@@ -59,7 +59,7 @@ def consistency_term(
         Those of the euclidean distance are 0 where the two passes agree.
 
     Source: Wei et al., "Improving the Improved Training of Wasserstein GANs: A Consistency Term and
-    Its Dual Effect", arXiv 1803.01541, equations 4 and 5; :math:`\lambda = 2`, :math:`M = 0`.
+    Its Dual Effect", arXiv 1803.01541; :math:`\lambda = 2`, :math:`M = 0`.
 
     Example:
         >>> critic = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(),
@@ -137,7 +137,7 @@ def approximate_r1(
         the same loses digits: in half precision, take a larger ``sigma``.
 
     Source: Lin et al., "Diffusion Adversarial Post-Training for One-Step Video Generation",
-    arXiv 2501.08316, section 3.4.
+    arXiv 2501.08316.
 
     Example:
         >>> critic, real = torch.nn.Linear(2, 1), torch.randn(1000, 2)

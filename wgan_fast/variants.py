@@ -102,7 +102,7 @@ def dragan_penalty(
 
     Returns, Raises, Gradients and Numerics as for :func:`wgan_fast.fast_gradient_penalty`.
 
-    Source: Kodali et al., "On Convergence and Stability of GANs", arXiv 1705.07215, algorithm 1;
+    Source: Kodali et al., "On Convergence and Stability of GANs", arXiv 1705.07215;
     the perturbation is that of the authors' code.
 
     Example:
@@ -146,7 +146,7 @@ def wgan_div_penalty(
 
     Returns, Raises, Gradients and Numerics as for :func:`wgan_fast.fast_gradient_penalty`.
 
-    Source: Wu et al., "Wasserstein Divergence for GANs", arXiv 1712.01026, equation 5.
+    Source: Wu et al., "Wasserstein Divergence for GANs", arXiv 1712.01026.
 
     Example:
         >>> critic = torch.nn.Linear(2, 1, bias=False)
@@ -192,7 +192,7 @@ def max_gradient_penalty(
 
     Gradients: those of the sample with the largest norm; samples that tie share it evenly.
 
-    Source: Zhou et al., "Lipschitz Generative Adversarial Nets", arXiv 1902.05687, section 4.
+    Source: Zhou et al., "Lipschitz Generative Adversarial Nets", arXiv 1902.05687.
 
     Example:
         >>> critic = lambda x: (x**2).sum(1)  # the gradient is 2 x

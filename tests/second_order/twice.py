@@ -75,3 +75,9 @@ def mlp(*sizes: int, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequen
 
 def points(*shape: int) -> Tensor:
     return torch.randn(shape, dtype=torch.float64).requires_grad_()
+
+
+def input_gradients(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Of the scores with respect to ``x``, with a graph."""
+    scores = critic(x)
+    return torch.autograd.grad(scores, x, torch.ones_like(scores), create_graph=True)[0]
