@@ -107,6 +107,11 @@ LAYOUTS: list[Layout] = [
 ]
 
 
+def layouts_of(shape: tuple[int, ...]) -> list[Layout]:
+    """All layouts that differ for this shape: a row of one dimension has no order of dimensions."""
+    return [f for f in LAYOUTS if len(shape) > 2 or f not in (transposed, channels_last)]
+
+
 def away_from_kinks(gradients: Tensor) -> Tensor:
     """The same gradients with norms 3 and 0.1 in turns: on both sides of a target, at no kink."""
     norms = torch.linalg.vector_norm(gradients.reshape(len(gradients), -1), dim=1)
