@@ -1,5 +1,4 @@
-// What exact_buffers.cpp is made of: memory of exactly the right size, awkward threads,
-// comparisons.
+// What exact_buffers.cpp is made of: memory of exactly the right size, awkward cuts, comparisons.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +8,6 @@
 #include <cstring>
 #include <memory>
 #include <random>
-#include <thread>
 #include <type_traits>
 
 #include "../../csrc/cpu/kernels.h"
@@ -43,7 +41,7 @@ class Exact {
   std::unique_ptr<T, Free> memory_;
 };
 
-// How a host may cut the work: at once, in pieces of awkward sizes, or on two threads.
+// How a host may cut the work: not at all, in pieces of awkward sizes, the last piece first.
 using Body = void (*)(int64_t, int64_t, void*);
 inline void whole(int64_t count, int64_t, Body body, void* context) {
   if (count > 0) body(0, count, context);
@@ -56,15 +54,12 @@ inline void in_pieces(int64_t count, int64_t, Body body, void* context) {
     begin = end;
   }
 }
-inline void on_two_threads(int64_t count, int64_t, Body body, void* context) {
-  const int64_t middle = count / 3;
-  std::thread other([=] {
-    if (middle > 0) body(0, middle, context);
-  });
-  if (count > middle) body(middle, count, context);
-  other.join();
+inline void backwards(int64_t count, int64_t, Body body, void* context) {
+  const int64_t third = count / 3;
+  if (third < count) body(third, count, context);
+  if (third > 0) body(0, third, context);
 }
-inline constexpr ParallelFor kCuts[] = {whole, in_pieces, on_two_threads};
+inline constexpr ParallelFor kCuts[] = {whole, in_pieces, backwards};
 
 template <class T>
 constexpr double unit() {  // half the distance from 1 to the next number

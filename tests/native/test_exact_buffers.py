@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 CPU = HERE.parents[1] / "csrc" / "cpu"
 COMPILER = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
 #: As in setup.py, with -O3 for the kernels: vectorised loops are what has to be looked at.
-OPTIMISE = ["-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-pthread"]
+OPTIMISE = ["-std=c++17", "-fno-math-errno", "-fno-trapping-math"]
 if platform.machine() == "x86_64":
     OPTIMISE.append("-march=x86-64-v2")
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1"]

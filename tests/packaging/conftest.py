@@ -21,7 +21,7 @@ def copy_of_the_sources(folder: Path) -> Path:
     ignore = shutil.ignore_patterns("*.so", "__pycache__")
     for name in FILES:
         shutil.copy(ROOT / name, folder / name)
-    for name in ("wgan_fast", "csrc"):
+    for name in ("wgan_fast", "csrc", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     return folder
 
