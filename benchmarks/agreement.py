@@ -92,7 +92,8 @@ def disagreement(results: Results, expected: Results, tolerance: float, dtype: s
         distance = sum(_square_distance(*pair) for pair in pairs) ** 0.5
         size = sum(_square_distance(b, None) for _, b in pairs) ** 0.5
         if not distance <= tolerance * size:
-            return f"{what} differ from {BASELINE} by {distance / size:.1e} in {dtype}"
+            share = distance / size if size else float("inf")
+            return f"{what} differ from {BASELINE} by {share:.1e} in {dtype}"
     return None
 
 

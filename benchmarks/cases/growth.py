@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from torch import nn
+
 from ..contestants import eager, jax_jit
 from ..contestants.penalties import ours
 from . import critics, penalty
@@ -19,7 +21,16 @@ def of_size(size: int, batch: int = 16) -> Problem:
 
 
 def of_depth(depth: int) -> Problem:
-    return Problem(f"MLP 64-256x{depth}-1", lambda: critics.mlp(64, 256, depth), (64,), 512)
+    def critic() -> nn.Module:
+        # With PyTorch's own initialisation the gradient of 64 layers has vanished, so far that the
+        # textbook's float32 norm underflows to zero and there is nothing to agree with.
+        net = critics.mlp(64, 256, depth)
+        for layer in net:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight)
+        return net
+
+    return Problem(f"MLP 64-256x{depth}-1", critic, (64,), 512)
 
 
 def case(
