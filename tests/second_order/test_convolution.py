@@ -84,7 +84,7 @@ def test_fourth_order_is_that_of_pytorch():
             found = torch.autograd.grad(value, tensors, create_graph=True)
             value = sum(g.square().sum() for g in found)
         results.append(by_grad(value, list(tensors)))
-    assert_exact(*results, rtol=1e-11)
+    assert_exact(*results)
 
 
 @pytest.mark.parametrize("case", CRITICS, ids=lambda case: case.name)

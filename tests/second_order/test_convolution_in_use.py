@@ -111,7 +111,7 @@ def test_penalty_of_a_penalty():
         penalty = penalty_of(critic, x, prune, context)
         found = torch.autograd.grad(penalty, weights, create_graph=True)
         results.append(by_grad(sum(g.square().sum() for g in found), leaves_of(critic, x)))
-    assert_exact(*results, rtol=1e-11)
+    assert_exact(*results)
 
 
 def test_output_of_leaky_relu_is_not_kept():
