@@ -60,6 +60,12 @@ def order(request: pytest.FixtureRequest) -> Iterator[int]:
     load("plain").set_order(0)
 
 
+def rounding(norms: Tensor) -> float:
+    """The relative error of a norm whose squares are summed in a tree: a few roundings of each of
+    its levels, in the dtype that the kernel computes in. Far below that of a sum in sequence."""
+    return 8 * torch.finfo(norms.dtype).eps
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("case", ALL, ids=str)
 def test_interpolate(case: Case, dtype: torch.dtype) -> None:
@@ -177,7 +183,7 @@ def test_squares_out_of_range(case: Case, dtype: torch.dtype) -> None:
         if dtype == torch.float64:
             want[::2] = factor * case.dim**0.5
         _, norms = gpu.norm_penalty(gradients, *WGAN_GP, False)
-        torch.testing.assert_close(norms.double(), want, rtol=1e-6, atol=0)
+        torch.testing.assert_close(norms.double(), want, rtol=rounding(norms), atol=0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -191,7 +197,9 @@ def test_zero_infinity_and_nan_come_through(case: Case, dtype: torch.dtype) -> N
         gradients[0, case.dim // 2] = special
         _, norms = gpu.norm_penalty(gradients, *WGAN_GP, True)
         want = gradients.double().norm(dim=1)
-        torch.testing.assert_close(norms.double(), want, rtol=1e-6, atol=0, equal_nan=True)
+        torch.testing.assert_close(
+            norms.double(), want, rtol=rounding(norms), atol=0, equal_nan=True
+        )
         if special == 0.0:
             one = torch.ones((), dtype=norms.dtype)
             grad = gpu.norm_penalty_backward(gradients, norms, one, None, *WGAN_GP, True)
@@ -217,7 +225,8 @@ def test_a_norm_without_an_inverse_still_has_a_direction() -> None:
     gradients = torch.full((2, 4), 1e-40)
     _, norms = gpu.norm_penalty(gradients, *WGAN_GP, True)
     grad = gpu.norm_penalty_backward(gradients, norms, torch.ones(()), None, *WGAN_GP, True)
-    torch.testing.assert_close(grad, torch.full_like(grad, -10.0), rtol=1e-4, atol=0)
+    # Near 1e-40 floats are 1.4e-45 apart, a share of 1.4e-5 in the gradient and in the norm.
+    torch.testing.assert_close(grad, torch.full_like(grad, -10.0), rtol=3e-5, atol=0)
 
 
 def test_the_seed_is_read_at_every_launch() -> None:
