@@ -36,9 +36,19 @@ def _convolution_backward_flops(
     return sum(output_mask[:2]) * forward
 
 
+def _linear_flops(a: torch.Tensor, b: torch.Tensor, *_: Any, **__: Any) -> int:
+    """Of ``a bᵀ``, by oneDNN; PyTorch has no formula for it."""
+    return 2 * a.numel() * b.shape[0]
+
+
 _FORMULAS: dict[Any, Callable[..., int]] = {
     **flop_registry,
     torch.ops.aten.convolution_backward: _convolution_backward_flops,
+    **(
+        {torch.ops.mkldnn._linear_pointwise: _linear_flops}
+        if hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        else {}
+    ),
 }
 
 

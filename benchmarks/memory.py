@@ -22,6 +22,7 @@ import torch
 
 from .cases.case import Case
 from .contestants import UnavailableError
+from .suites import SUITES
 
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
@@ -72,8 +73,6 @@ def _status(what: str) -> int:
 
 
 def main() -> int:
-    from .suites import SUITES
-
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("case")

@@ -76,7 +76,7 @@ def run(suite: str, setting: Setting, options: argparse.Namespace) -> list[Row]:
     """The rows of one suite in one setting, measured by a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "rows.json")
-        command = [sys.executable, "-m", "benchmarks.suites", suite, str(out)]
+        command = [sys.executable, "-m", "benchmarks.suite", suite, str(out)]
         command += ["--threads", str(setting.threads), "--allocator", setting.allocator]
         command += ["--device", options.device]
         command += ["--quick"] if options.quick else []

@@ -8,7 +8,7 @@ import torch
 from benchmarks.agreement import enter
 from benchmarks.cases.case import Case
 from benchmarks.contestants import UnavailableError
-from benchmarks.suites import Speed, race
+from benchmarks.suite import Speed, race
 
 SPEED = Speed(1e10, 1e11)
 
