@@ -110,11 +110,24 @@ def test_calls_are_intercepted_only_where_something_is_to_be_replaced(large):
     assert modes_inside(OwnConvolution(), points(24, 3, 64, 64)) == 1
     assert modes_inside(mlp(2, 512, 512, 1), points(4096, 2)) == 0
     assert modes_inside(nn.LSTM(2, 2), points(1, 2, 2)) == 0
-    on_a_gpu = SimpleNamespace(is_cuda=True, is_cpu=False, numel=lambda: 4)
+    on_a_gpu = SimpleNamespace(
+        is_cuda=True, is_cpu=False, numel=lambda: 4, dtype=torch.float32, shape=(4,)
+    )
     assert modes_inside(nn.LSTM(2, 2), on_a_gpu) == 1
     assert modes_inside(nn.LSTMCell(2, 2), on_a_gpu) == 0
     assert modes_inside(nn.MultiheadAttention(4, 2), points(1, 2, 4)) == 0
     assert modes_inside(torch.sin, points(4, 2), module=None) == 1
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_linear_layers_are_looked_at_only_where_onednn_is_faster(monkeypatch, faster):
+    monkeypatch.setattr(critic_call, "is_onednn_faster", lambda: faster)
+    critic, x = mlp(2, 512, 512, 1).float(), points(256, 2).detach().float().requires_grad_()
+    assert modes_inside(critic, x) == faster
+    assert modes_inside(critic, x[:255]) == 0
+    assert modes_inside(critic.double(), x.double()) == 0
+    sequence = torch.randn(16, 8, 2, requires_grad=True)
+    assert modes_inside(mlp(2, 512, 512, 1).float(), sequence) == faster
 
 
 def test_lazy_critic():

@@ -9,7 +9,8 @@ The room, from the door inwards:
   costs no more than it has to (``convolution.py``).
 - :func:`twice_differentiable_backends`, likewise: attention and recurrent networks that can be
   differentiated twice (``backends.py``).
-- :class:`CriticCall` is the three together, each where it pays: what the penalties use
+- Linear layers by the faster of PyTorch's two matrix products (``linear.py``).
+- :class:`CriticCall` is all of it together, each where it pays: what the penalties use
   (``critic_call.py``).
 
 It needs nothing but PyTorch, and nothing else in this package.

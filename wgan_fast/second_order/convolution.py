@@ -16,9 +16,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from .convolution_gradients import Geometry, convolve
+from .recording import is_plainly_recorded
 from .replace import Replacing
 
 Arguments = tuple[Tensor, Tensor, "Tensor | None", Geometry]
@@ -128,21 +128,7 @@ def _read_transposed_convolution(
 
 
 def _can_replace(n: int, input: Tensor, weight: Tensor) -> bool:
-    return (
-        input.requires_grad
-        and torch.is_grad_enabled()
-        and input.dim() == weight.dim() == n + 2
-        and input.is_floating_point()
-        and weight.is_floating_point()
-        and type(input) in _PLAIN
-        and type(weight) in _PLAIN
-        and input.layout is torch.strided
-        and not torch._C._are_functorch_transforms_active()
-        and forward_ad._current_level < 0
-    )
-
-
-_PLAIN = (Tensor, torch.nn.Parameter)
+    return is_plainly_recorded(input, weight) and input.dim() == weight.dim() == n + 2
 
 
 def _numbers(value: Any, n: int) -> tuple[int, ...]:

@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from .recording import wanted_gradients
+
 
 class Geometry(NamedTuple):
     """What a convolution is given besides tensors, as ``torch.convolution`` takes it."""
@@ -73,7 +75,7 @@ class _Convolve(Function):
         if grad is None:
             return None, None, None, None
         input, weight = ctx.saved_tensors
-        wanted = _wanted(ctx)
+        wanted = wanted_gradients(ctx)
         grad_bias = grad.sum([0, *range(2, grad.dim())]) if wanted[2:] == [True] else None
         if not torch.is_grad_enabled():  # nobody differentiates further: one call for both
             both = _convolution_backward(grad, input, weight, ctx.geometry, wanted[0], wanted[1])
@@ -102,7 +104,7 @@ class _InputGradient(Function):
         if tangent is None:
             return None, None, None, None
         grad, weight = ctx.saved_tensors
-        wanted = _wanted(ctx)
+        wanted = wanted_gradients(ctx)
         grad_grad = _convolve(tangent, weight, ctx.geometry) if wanted[0] else None
         grad_weight = _weight_gradient(grad, tangent, weight, ctx.geometry) if wanted[1] else None
         return grad_grad, grad_weight, None, None
@@ -127,7 +129,7 @@ class _WeightGradient(Function):
         if tangent is None:
             return None, None, None, None
         grad, input = ctx.saved_tensors
-        wanted = _wanted(ctx)
+        wanted = wanted_gradients(ctx)
         grad_grad = _convolve(input, tangent, ctx.geometry) if wanted[0] else None
         grad_input = _input_gradient(grad, tangent, input, ctx.geometry) if wanted[1] else None
         return grad_grad, grad_input, None, None
@@ -167,19 +169,3 @@ def _convolution_backward(
 
 
 _aten_convolution_backward = torch.ops.aten.convolution_backward.default
-
-
-def _wanted(ctx: Any) -> list[bool]:
-    """Of which of its tensors this backward pass wants the gradient.
-
-    ``ctx.needs_input_grad`` tells which tensors require one, also in a pass that asks only for the
-    gradient of the critic's input: the weights' would be computed for nothing.
-    """
-    return [edge is not None and _will_run(edge) for edge, _ in ctx.next_functions]
-
-
-def _will_run(node: Any) -> bool:
-    try:
-        return torch._C._will_engine_execute_node(node)
-    except RuntimeError:  # raised for a leaf whose gradient autograd.grad was asked for
-        return True

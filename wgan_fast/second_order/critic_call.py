@@ -13,12 +13,16 @@ from torch.utils.hooks import RemovableHandle
 
 from .backends import RECURRENT, plain_attention
 from .convolution import convolutions
+from .linear import is_onednn_faster, linear_layers
 from .prune import cut_zero_paths, with_zero_gradients
 from .replace import Replacing
 
 #: Multiplications in one convolution below which Python's overhead eats what replacing it saves.
 #: Measured on the CPU: it breaks even between 5 and 50 million on one core.
 LEAST_CONVOLUTION = 2**26
+
+#: The same in one linear layer: 256 samples through 512 units to 512.
+LEAST_LINEAR = 2**26
 
 #: The same for cutting zero paths, in weights times samples: a batch of 64 through three layers of
 #: 64 units breaks even.
@@ -31,8 +35,9 @@ PATIENCE = 63
 class CriticCall:
     """A context to call a critic in, so that its double backward costs as little as it can.
 
-    Attention and recurrent networks switch to backends that can be differentiated twice, and
-    convolutions that are large enough are replaced.
+    Attention and recurrent networks switch to backends that can be differentiated twice,
+    convolutions that are large enough are replaced, and so are linear layers where PyTorch has a
+    faster product for them.
 
         >>> critic = torch.nn.Linear(2, 1)
         >>> points = torch.randn(8, 2, requires_grad=True)
@@ -86,7 +91,7 @@ class CriticCall:
         return with_zero_gradients([gradients], stranded)[0]
 
 
-_REPLACEMENTS = convolutions(LEAST_CONVOLUTION) | RECURRENT
+_REPLACEMENTS = convolutions(LEAST_CONVOLUTION) | linear_layers(LEAST_LINEAR) | RECURRENT
 
 
 @dataclass
@@ -95,14 +100,19 @@ class _Profile:
 
     weights: int
     largest_convolution: int
+    largest_matrix: int
     is_recurrent: bool
     patience: int = 0
 
     def may_replace(self, points: Tensor) -> bool:
-        # No layer has more positions than the input has numbers, unless the critic enlarges it.
-        work = self.largest_convolution * points.numel()
-        cudnn_recurrent = self.is_recurrent and points.is_cuda
-        return cudnn_recurrent or work >= LEAST_CONVOLUTION
+        # No layer has more positions than the input has numbers, unless the critic enlarges it; a
+        # linear layer has one for each row of a matrix of samples.
+        if self.largest_convolution * points.numel() >= LEAST_CONVOLUTION:
+            return True
+        if points.is_cuda or points.dtype != torch.float32:
+            return self.is_recurrent and points.is_cuda
+        rows = points.shape[0] if points.dim() == 2 else points.numel()
+        return self.largest_matrix * rows >= LEAST_LINEAR and is_onednn_faster()
 
     def may_cut(self, points: Tensor) -> bool:
         if self.weights * points.shape[0] < LEAST_CRITIC and not self.largest_convolution:
@@ -125,6 +135,7 @@ def _profile(module: torch.nn.Module) -> _Profile | None:
             weights=sum(size for _, size in sizes),
             # Whoever calls F.conv2d on parameters of his own is found, too.
             largest_convolution=max((size for dim, size in sizes if dim > 2), default=0),
+            largest_matrix=max((size for dim, size in sizes if dim == 2), default=0),
             is_recurrent=any(isinstance(part, torch.nn.RNNBase) for part in module.modules()),
         )
         _profiles[module] = profile

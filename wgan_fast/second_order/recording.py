@@ -1,0 +1,42 @@
+"""What a function that stands in for one of PyTorch's must know of the recording of gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def is_plainly_recorded(input: Tensor, weight: Tensor) -> bool:
+    """Whether a product of the two is recorded by autograd, for reverse mode and nothing else."""
+    return (
+        input.requires_grad
+        and torch.is_grad_enabled()
+        and input.is_floating_point()
+        and weight.is_floating_point()
+        and type(input) in _PLAIN
+        and type(weight) in _PLAIN
+        and input.layout is torch.strided
+        and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
+    )
+
+
+def wanted_gradients(ctx: Any) -> list[bool]:
+    """Of which of its tensors this backward pass wants the gradient.
+
+    ``ctx.needs_input_grad`` tells which tensors require one, also in a pass that asks only for the
+    gradient of the critic's input: the weights' would be computed for nothing.
+    """
+    return [edge is not None and _will_run(edge) for edge, _ in ctx.next_functions]
+
+
+def _will_run(node: Any) -> bool:
+    try:
+        return torch._C._will_engine_execute_node(node)
+    except RuntimeError:  # raised for a leaf whose gradient autograd.grad was asked for
+        return True
