@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import argparse
 import copy
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from tools import pages
 from wgan_fast import r1_penalty
 from wgan_fast.finite_difference import STEPS
 
 from .flops import FlopCounter
-from .results import table
 
 PAGE = Path(__file__).parent.parent / "docs" / "variants.md"
-BLOCK = re.compile(r"(?<=<!-- generated: finite differences -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 Activation = Callable[[], nn.Module]
 
@@ -107,7 +105,7 @@ def smooth_table(dtype: torch.dtype, steps: list[float]) -> str:
     names = [f"{s:g}{' (default)' if s == STEPS[dtype] else ''}" for s in steps]
     rows = zip([*names, "exact double backward"], *columns, strict=True)
     lines = [[name, *(f"{value:.0e}" for value in values)] for name, *values in rows]
-    return table([f"step, {str(dtype).removeprefix('torch.')}", *SMOOTH], lines)
+    return pages.numbers([f"step, {str(dtype).removeprefix('torch.')}", *SMOOTH], lines)
 
 
 def kink_table(steps: list[float], batches: int) -> str:
@@ -129,7 +127,7 @@ def kink_table(steps: list[float], batches: int) -> str:
             lines.append([f"{name}, {how}", *cells])
     header = ["critic, gradient", "derivative, measured", "derivative, by the gradient",
               "scatter of a batch of 64"]  # fmt: skip
-    return table(header, lines)
+    return pages.numbers(header, lines)
 
 
 def slope(critic: nn.Module, data: list[Tensor], direction: Tensor, size: float = 0.02) -> float:
@@ -161,7 +159,7 @@ def flops_table() -> str:
                 run()
             counts.append(counter.flops)
         lines.append([name, *(f"{count / counts[0]:.2f}" for count in counts[1:])])
-    return table(["critic", "exact", "finite differences"], lines)
+    return pages.numbers(["critic", "exact", "finite differences"], lines)
 
 
 def block(quick: bool) -> str:
@@ -180,7 +178,6 @@ Operations of the penalty and its gradient, in forward passes of the critic:
 Critics with kinks, in float64:
 
 {kink_table([0.1, 0.01, 0.005], 10 if quick else 100)}
-
 """
 
 
@@ -192,12 +189,7 @@ def main() -> None:
     if quick:
         print(block(quick))
         return
-    page = PAGE.read_text()
-    if not BLOCK.search(page):
-        raise ValueError(
-            f"{PAGE.name} has no <!-- generated: finite differences --> ... <!-- end -->"
-        )
-    PAGE.write_text(BLOCK.sub(lambda _: block(quick), page))
+    pages.write("finite differences", block(quick), PAGE)
 
 
 if __name__ == "__main__":

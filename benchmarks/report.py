@@ -5,8 +5,9 @@ python -m benchmarks.report
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+
+from tools import pages
 
 from . import tables
 from .plot import PICTURES, draw
@@ -18,7 +19,6 @@ from .results import (
     main_setting,
     ratio_text,
     seconds_text,
-    table,
     timed,
     where,
 )
@@ -27,8 +27,6 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 REPORT = HERE / "REPORT.md"
 README = HERE.parent / "README.md"
-
-BLOCK = re.compile(r"(?<=<!-- generated: speed -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 #: The cases that the README quotes, in the suites penalty and step.
 QUOTED = [
@@ -148,10 +146,10 @@ def _facts(rows: list[Row]) -> str:
     )
 
 
-def readme_block(found: dict[str, list[Row]]) -> str:
+def speed(found: dict[str, list[Row]]) -> str:
     """What the README says about speed: from the machine that was measured last."""
     if not found:
-        return "Not measured yet: `make bench`, then `python -m benchmarks.report`.\n"
+        return "Not measured yet: `make bench`, then `python -m benchmarks.report`."
     rows = max(found.values(), key=lambda rows: max(row["measured"] for row in rows))
     main = timed(main_setting(rows))
     lines = []
@@ -170,23 +168,16 @@ def readme_block(found: dict[str, list[Row]]) -> str:
     header = ["forward and backward", "textbook", OURS, "torch.compile", "JAX jit",
               "against the textbook"]  # fmt: skip
     return (
-        f"{table(header, lines)}\n\n"
+        f"{pages.numbers(header, lines)}\n\n"
         f"Medians on {machine(rows)}, float32, with the 95 % interval of the ratio. Every "
-        "case, with all losses and ties, is in [benchmarks/REPORT.md](benchmarks/REPORT.md).\n"
+        "case, with all losses and ties, is in [benchmarks/REPORT.md](benchmarks/REPORT.md)."
     )
-
-
-def with_block(readme: str, block: str) -> str:
-    """The README with its generated part replaced."""
-    if not BLOCK.search(readme):
-        raise ValueError(f"{README.name} has no <!-- generated: speed --> ... <!-- end -->")
-    return BLOCK.sub(lambda _: block, readme)
 
 
 def main() -> None:
     found = machines()
     REPORT.write_text(report(found))
-    README.write_text(with_block(README.read_text(), readme_block(found)))
+    pages.write("speed", speed(found), README)
     for name, rows in found.items():
         draw(rows, RESULTS / name)
     print(f"wrote {REPORT}, the speeds in {README} and {len(PICTURES)} pictures for each machine")

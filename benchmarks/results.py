@@ -88,9 +88,3 @@ def bytes_text(count: float) -> str:
     if math.isnan(count):
         return "–"
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
-
-
-def table(header: list[str], lines: Iterable[list[str]]) -> str:
-    """A table in Markdown; every column after the first is aligned to the right."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *lines])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from tools import pages
+
 from . import curves
 from .contestants.eager import N_CRITIC
 from .goals import outcomes
@@ -17,7 +19,6 @@ from .results import (
     main_setting,
     ratio_text,
     seconds_text,
-    table,
     timed,
     verdict,
     where,
@@ -62,7 +63,7 @@ def _against_one(other: str, ratios: dict[str, tuple[float, float, float]]) -> s
 
 def goals(rows: list[Row]) -> str:
     lines = [[o.what, o.goal, o.measured, o.verdict] for o in outcomes(rows)]
-    return table(["goal", "asked for", "measured", ""], lines)
+    return pages.numbers(["goal", "asked for", "measured", ""], lines)
 
 
 def speeds(rows: list[Row], suite: str) -> str:
@@ -74,7 +75,7 @@ def speeds(rows: list[Row], suite: str) -> str:
         [case, *(_speed(found[name]) if name in found else "" for name in names)]
         for case, found in by_case(here).items()
     ]
-    return table(["", *names], lines)
+    return pages.numbers(["", *names], lines)
 
 
 def _speed(row: Row) -> str:
@@ -106,7 +107,7 @@ def shares(rows: list[Row]) -> str:
             ratio_text(row["speedup_low"], row["speedup"], row["speedup_high"]),
         ])  # fmt: skip
     header = ["", "share, textbook", "share, wgan_fast", "penalty faster", "iteration faster"]
-    return table(header, lines)
+    return pages.numbers(header, lines)
 
 
 def kernels(rows: list[Row]) -> str:
@@ -122,7 +123,7 @@ def kernels(rows: list[Row]) -> str:
             *(_times(row, case.get(other)) for other in others),
         ])  # fmt: skip
     header = ["", OURS, "least traffic", *(f"against {other}" for other in others)]
-    return table(header, lines)
+    return pages.numbers(header, lines)
 
 
 def _times(row: Row, other: Row | None) -> str:
@@ -146,7 +147,7 @@ def growths(rows: list[Row]) -> str:
         ])  # fmt: skip
     header = ["", "contestant", "largest", "time there", "each one more", "exponent",
               "wgan_fast is faster"]  # fmt: skip
-    return table(header, lines)
+    return pages.numbers(header, lines)
 
 
 def memory(rows: list[Row]) -> str:
@@ -159,7 +160,7 @@ def memory(rows: list[Row]) -> str:
             peak = row.get("peak_bytes")
             told = [bytes_text(peak), f"{peak / base:.2f}"] if peak else ["–", "–"]
             lines.append([name, who, *told])
-    parts = [table(["", "contestant", "peak", "of the textbook's"], lines)]
+    parts = [pages.numbers(["", "contestant", "peak", "of the textbook's"], lines)]
     lines = []
     for curve in curves.curves_of(where(main, suite="growth"), "peak_bytes"):
         last = curve.rows[-1]
@@ -171,7 +172,7 @@ def memory(rows: list[Row]) -> str:
             f"{fits}{' (extrapolated)' if beyond else ''}" if curve.axis == "batch" else "",
         ])  # fmt: skip
     header = ["", "contestant", "largest", "peak there", "each one more", "batch that fits 4 GiB"]
-    return "\n\n".join([*parts, table(header, lines)])
+    return "\n\n".join([*parts, pages.numbers(header, lines)])
 
 
 def settings(rows: list[Row]) -> str:
@@ -188,7 +189,7 @@ def settings(rows: list[Row]) -> str:
                     name, str(row["threads"]), row["allocator"], seconds_text(row["median_s"]),
                     ratio_text(row["speedup_low"], row["speedup"], row["speedup_high"]),
                 ])  # fmt: skip
-    return table(["", "threads", "allocator", OURS, "against the textbook"], lines)
+    return pages.numbers(["", "threads", "allocator", OURS, "against the textbook"], lines)
 
 
 def absent(rows: list[Row]) -> str:
@@ -228,4 +229,4 @@ def first_calls(rows: list[Row]) -> str:
         first = [case[who]["first_call_s"] if who in case else math.nan
                  for who in (OURS, "torch.compile", "JAX jit")]  # fmt: skip
         lines.append([name, *map(seconds_text, first)])
-    return table(["", OURS, "torch.compile", "JAX jit"], lines)
+    return pages.numbers(["", OURS, "torch.compile", "JAX jit"], lines)

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 
-from . import tables
+from . import pages
 from .compiled_kernels import ARCHITECTURES, Kernel, compile_all, nvcc_version, why_not
 
 MAX_REGISTERS = 64  # so that half the threads of an A100 fit
@@ -63,7 +63,7 @@ def report(kernels: Iterable[Kernel]) -> str:
             cells.append(f"{registers} / {architecture.occupancy(registers, THREADS):.0%}")
         rows.append((f"`{name}`", *cells))
     header = ["registers / occupancy", *(f"sm_{a.sm} ({a.example})" for a in ARCHITECTURES)]
-    return f"nvcc {nvcc_version()}:\n\n{tables.table(header, rows)}"
+    return f"nvcc {nvcc_version()}:\n\n{pages.table(header, rows)}"
 
 
 def main() -> int:
@@ -78,8 +78,8 @@ def main() -> int:
     wrong = [f"{k.name} for sm_{k.sm}: {fault}" for k in kernels for fault in faults(k)]
     text = report(kernels)
     if write:
-        tables.write("compiled", text)
-    documented = tables.read("compiled")
+        pages.write("compiled", text)
+    documented = pages.read("compiled")
     if text != documented and text.splitlines()[0] == documented.splitlines()[0]:  # the same nvcc
         wrong.append("the table of docs/cuda.md is out of date; type: make cuda-docs")
     print(text)

@@ -19,7 +19,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from . import tables
+from . import pages
 
 ROUNDS, WARM_UP = 30, 5
 SHAPES = [(64, 12288), (256, 49152), (1024, 262144), (65536, 2), (65536, 784), (4, 2**24)]
@@ -137,7 +137,7 @@ def measure_all() -> list[Result]:
 
 
 def report(results: list[Result]) -> str:
-    return tables.table(
+    return pages.table(
         ["operator", "type", "rows", "us", "GB/s", "of the copy", "textbook / ours"],
         [
             (

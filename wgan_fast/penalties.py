@@ -98,9 +98,9 @@ def fast_gradient_penalty(
         backend: "auto" takes the compiled kernels where there are any, "native" insists on them,
             "reference" is plain PyTorch.
         second_order: "auto" leaves out of the double backward what is zero by construction,
-            replaces its convolutions by cheaper ones and switches attention and recurrent networks
-            to backends that can be differentiated twice; the numbers are PyTorch's. "plain" is
-            PyTorch's own double backward.
+            replaces its convolutions, and on some processors its linear layers, by faster ones, and
+            switches attention and recurrent networks to backends that can be differentiated twice;
+            the numbers are PyTorch's. "plain" is PyTorch's own double backward.
         norm: of the input gradient: 2; 1, which is dual to the maximum norm of the samples (the
             critic becomes Lipschitz with respect to their largest difference in any entry); or
             ``math.inf``, dual to their 1-norm. Both in plain PyTorch. Banach WGAN's

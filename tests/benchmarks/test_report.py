@@ -7,6 +7,7 @@ import pytest
 from benchmarks import goals, report, tables
 from benchmarks.plot import PICTURES
 from benchmarks.results import where
+from tools import pages
 
 from .results import pair
 
@@ -23,8 +24,7 @@ def test_the_report_is_what_the_generator_makes():
 
 
 def test_the_readme_is_what_the_generator_makes():
-    readme = report.README.read_text()
-    assert readme == report.with_block(readme, report.readme_block(report.machines()))
+    assert pages.read("speed", report.README) == report.speed(report.machines())
 
 
 def test_the_pictures_of_the_report_exist():

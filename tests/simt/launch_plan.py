@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tools import tables
+from tools import pages
 from wgan_fast import fast_gradient_penalty
 
 from .backend import SimulatedGpu
@@ -124,7 +124,7 @@ def others(recorder: Recorder) -> Counter[str]:
 def report() -> str:
     """The plan, for docs/cuda.md."""
     mine, theirs = record(ours), others(record(textbook))
-    plan = tables.table(
+    plan = pages.table(
         ["", "operator", "kernel", "grid", "MB"],
         [
             (
@@ -150,6 +150,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--write", action="store_true", help="put the plan into docs/cuda.md")
     if parser.parse_args().write:
-        tables.write("launches", report())
+        pages.write("launches", report())
     else:
         print(report())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools import tables
+from tools import pages
 
 from .launch_plan import Recorder, no_penalty, others, ours, record, report, textbook
 
@@ -40,4 +40,4 @@ def test_the_recorder_counts_what_computes_and_nothing_else() -> None:
 
 
 def test_plan_in_the_documentation() -> None:
-    assert tables.read("launches") == report(), "type: make cuda-docs"
+    assert pages.read("launches") == report(), "type: make cuda-docs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tools import tables
+from tools import pages
 
 from .cases import DTYPES, Case
 from .traffic import ELEMENTWISE, SHORT_ROWS, Measurement, elementwise, measure_all, norms, report
@@ -66,4 +66,4 @@ def test_the_tracer_sees_scattered_accesses() -> None:
 
 
 def test_table_in_the_documentation() -> None:
-    assert tables.read("traffic") == report(), "type: make cuda-docs"
+    assert pages.read("traffic") == report(), "type: make cuda-docs"

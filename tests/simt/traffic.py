@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tools import tables
+from tools import pages
 
 from .backend import SimulatedGpu
 from .cases import DTYPES, Case
@@ -122,7 +122,7 @@ def measure_all() -> list[Measurement]:
 
 def report() -> str:
     """The table of docs/cuda.md."""
-    return tables.table(
+    return pages.table(
         [
             "kernel",
             "rows",
@@ -150,6 +150,6 @@ if __name__ == "__main__":
     parser.add_argument("--write", action="store_true", help="put the table into docs/cuda.md")
     text = report()
     if parser.parse_args().write:
-        tables.write("traffic", text)
+        pages.write("traffic", text)
     else:
         print(text)

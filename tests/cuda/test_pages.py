@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tools import tables
+from tools import pages
 
 
 def test_a_table() -> None:
-    assert tables.table(["a", "b"], [(1, 2)]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+    assert pages.table(["a", "b"], [(1, 2)]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+    assert pages.numbers(["a", "b"], []) == "| a | b |\n| --- | ---: |"
 
 
 def test_write_and_read(tmp_path: Path) -> None:
@@ -18,9 +19,9 @@ def test_write_and_read(tmp_path: Path) -> None:
     page.write_text(
         "text\n<!-- begin x -->\nold\n<!-- end x -->\n<!-- begin y -->\n-\n<!-- end y -->"
     )
-    tables.write("x", "new\\1\nlines", page)
-    assert tables.read("x", page) == "new\\1\nlines"
-    assert tables.read("y", page) == "-"
+    pages.write("x", "new\\1\nlines", page)
+    assert pages.read("x", page) == "new\\1\nlines"
+    assert pages.read("y", page) == "-"
     assert page.read_text().startswith("text\n<!-- begin x -->\nnew")
 
 
@@ -28,4 +29,4 @@ def test_a_place_that_is_not_there(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("")
     with pytest.raises(ValueError, match="no place <!-- begin x -->"):
-        tables.read("x", page)
+        pages.read("x", page)

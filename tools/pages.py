@@ -1,6 +1,6 @@
-"""Markdown tables, and their places in the documentation.
+"""What is generated in the documentation: tables, and the places where they stand.
 
-A generated table stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``.
+What is generated stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ from pathlib import Path
 CUDA_PAGE = Path(__file__).parents[1] / "docs" / "cuda.md"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], column: str = "---") -> str:
+    """A Markdown table; ``column`` is the rule under every column but the first."""
+    lines = [header, ["---", *[column] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def numbers(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table whose columns after the first are aligned to the right."""
+    return table(header, rows, "---:")
 
 
 def _place(name: str) -> re.Pattern[str]:
