@@ -14,12 +14,19 @@ from wgan_fast import __version__, native
 
 
 def processor() -> str:
+    """What it calls itself, and the family and model: many clouds shorten the name."""
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    if not info.exists():
+        return platform.processor() or platform.machine()
+    lines = [line.partition(":") for line in info.read_text().splitlines()]
+    facts = {key.strip(): value.strip() for key, _, value in reversed(lines)}
+    name = facts.get("model name", platform.machine())
+    known = [
+        f"{key} {facts[f]}"
+        for key, f in (("family", "cpu family"), ("model", "model"))
+        if f in facts
+    ]
+    return ", ".join([name, *known])
 
 
 def cores() -> int:
