@@ -15,6 +15,10 @@ from .problem import Problem
 
 CHUNKED = "wgan_fast, chunk_size=16"
 
+#: So large that they need 2 to 6 GiB. A call takes many seconds: the peak of memory is measured, the
+#: time is not.
+FOR_MEMORY = {"batch": (512, 1536, 2304), "image size": (256, 512)}
+
 
 def of_size(size: int, batch: int = 16) -> Problem:
     return Problem(f"DCGAN {size}x{size}", lambda: critics.dcgan(size), (3, size, size), batch)
@@ -34,7 +38,14 @@ def of_depth(depth: int) -> Problem:
 
 
 def case(
-    problem: Problem, critic: str, axis: str, value: int, *, memory: bool, jax: bool = False
+    problem: Problem,
+    critic: str,
+    axis: str,
+    value: int,
+    *,
+    memory: bool,
+    timed: bool = True,
+    jax: bool = False,
 ) -> Case:
     """One point of a curve: ``critic`` names the curve, ``axis`` what grows along it."""
     contestants: dict[str, Build] = {
@@ -54,6 +65,7 @@ def case(
         details={"critic": critic, "axis": axis, "value": value, "phase": "penalty"},
         floor_flops=problem.least_flops,
         memory=measured,
+        timed=timed,
     )
 
 
@@ -63,12 +75,15 @@ def cases(quick: bool, device: str) -> Iterator[Case]:
     for batch in (16, 64) if quick else (16, 64, 256, 1024, 4096, 16384):
         yield case(replace(mlp, batch=batch), mlp.name, "batch", batch, memory=False, jax=True)
     size = 16 if quick else 64
-    for batch in (8, 32) if quick else (8, 32, 64, 128):
+    for batch in (8, 32) if quick else (8, 32, 64, 128, *FOR_MEMORY["batch"]):
         problem = replace(of_size(size, batch), device=device)
-        yield case(problem, problem.name, "batch", batch, memory=batch > 8 or not quick)
-    for size in (8, 16) if quick else (16, 32, 64, 128):
+        timed = batch not in FOR_MEMORY["batch"]
+        memory = batch > 8 or not quick
+        yield case(problem, problem.name, "batch", batch, memory=memory, timed=timed)
+    for size in (8, 16) if quick else (16, 32, 64, 128, *FOR_MEMORY["image size"]):
         problem = replace(of_size(size), device=device)
-        yield case(problem, "DCGAN, batch 16", "image size", size, memory=size > 32)
+        timed = size not in FOR_MEMORY["image size"]
+        yield case(problem, "DCGAN, batch 16", "image size", size, memory=size > 32, timed=timed)
     for depth in (1, 2) if quick else (1, 4, 16, 64):
         problem = replace(of_depth(depth), device=device)
         yield case(problem, "MLP 64-256-1, batch 512", "depth", depth, memory=depth > 4)
