@@ -3,6 +3,7 @@
     python examples/train.py                                    # two minutes on 2 cores
     python examples/train.py --data folder:~/pictures --size 64
     python examples/train.py --data swissroll
+    python examples/train.py --method r1                        # one of gan/methods.py
     python examples/train.py --resume runs/digits --steps 6000
 
 Algorithm 1 of the paper is the function ``train``. All options: python examples/train.py --help
@@ -26,42 +27,47 @@ from typing import Any
 import torch
 from gan.compare import compare
 from gan.data import DataError, batches, load
-from gan.options import build_parser, changed_settings, settings_of
+from gan.methods import with_instance_noise
+from gan.options import build_parser, changed_settings, default_name, settings_of
 from gan.pictures import N_SHOWN, draw
 from gan.run import METRICS, Metrics, Run, RunError, Settings, read_checkpoint
 from torch import Tensor
 from tqdm import tqdm
 
-from wgan_fast import fast_gradient_penalty
+from wgan_fast import clip_weights_
 
 
 def train(run: Run, real_batches: Iterator[Tensor]) -> Iterator[Tensor]:
-    """Algorithm 1 of WGAN-GP; after each generator step, its METRICS."""
-    critic, generator = run.critic, run.generator
-    batch_size, lambda_gp = run.settings.batch_size, run.settings.lambda_gp
+    """Algorithm 1 of WGAN-GP, with the run's method; after each generator step, its METRICS."""
+    critic, generator, method = run.critic, run.generator, run.method
+    batch_size, weight = run.settings.batch_size, run.settings.lambda_gp
 
     while run.step < run.settings.steps:
+        passed = run.step / run.settings.steps
         for _ in range(run.settings.n_critic):
-            real = next(real_batches)
+            real = with_instance_noise(next(real_batches), method, passed)
             with torch.no_grad():
-                fake = generator(run.noise(batch_size))
-            wasserstein = critic(real).mean() - critic(fake).mean()
-            penalty, norms = fast_gradient_penalty(
-                critic, real, fake, lambda_gp=lambda_gp, return_norms=True
-            )
-            critic_loss = penalty - wasserstein
+                fake = with_instance_noise(generator(run.noise(batch_size)), method, passed)
+            real_scores, fake_scores = critic(real), critic(fake)
+            penalty = method.penalty(critic, real, fake, weight)
+            critic_loss = method.critic_loss(real_scores, fake_scores) + penalty
             run.critic_optimizer.zero_grad()
             critic_loss.backward()
             run.critic_optimizer.step()
+            if method.clip is not None:
+                clip_weights_(critic, method.clip)
 
-        generator_loss = -critic(generator(run.noise(batch_size))).mean()
+        fake = with_instance_noise(generator(run.noise(batch_size)), method, passed)
+        generator_loss = method.generator_loss(critic(fake))
         run.generator_optimizer.zero_grad()
         generator_loss.backward(inputs=list(generator.parameters()))
         run.generator_optimizer.step()
         run.averaged_generator.update_parameters(generator)
 
         run.step += 1
-        metrics = critic_loss, wasserstein, penalty, norms.mean(), generator_loss
+        wasserstein = real_scores.mean() - fake_scores.mean()
+        gradient_norm = run.gradient_norms(real, fake).mean()
+        metrics = critic_loss, wasserstein, penalty, gradient_norm, generator_loss
         yield torch.stack([metric.detach() for metric in metrics])
 
 
@@ -92,7 +98,8 @@ def start(given: dict[str, Any]) -> int:
         raise RunError(f"cannot make the folder {folder}: {error.strerror}") from None
     metrics = Metrics(folder / "metrics.csv", run.step)
     count = f"{len(samples)} {'images' if len(samples.shape) == 3 else 'points'}"
-    print(f"{settings.data}: {count} of shape {list(samples.shape)}, on {device}, into {folder}")
+    what = f"{run.method.title} on {settings.data}: {count} of shape {list(samples.shape)}"
+    print(f"{what}, on {device}, into {folder}")
 
     real_batches = batches(
         samples,
@@ -115,9 +122,10 @@ def start(given: dict[str, Any]) -> int:
     if interrupted.is_set():
         print(f"stopped at step {run.step}; continue with --resume {folder}")
         return 130
-    real, fake = shown[: settings.batch_size], run.generate(min(settings.batch_size, len(shown)))
-    rounds = 3 if "quick" in given else 50
-    print(compare(run.critic, real, fake, settings.lambda_gp, rounds))
+    if settings.method == "wgan-gp":  # the comparison is about the penalty of this one
+        real = shown[: settings.batch_size]
+        rounds = 3 if "quick" in given else 50
+        print(compare(run.critic, real, run.generate(len(real)), settings.lambda_gp, rounds))
     return 0
 
 
@@ -127,7 +135,7 @@ def new_or_resumed(
     """The settings, the state to continue from (None for a new run), and the folder of the run."""
     if "resume" not in given:
         settings = settings_of(given)
-        name = given.get("name", settings.data.partition(":")[0])
+        name = given.get("name", default_name(settings))
         return settings, None, unused_folder(given["out"] / name)
     settings, state = read_checkpoint(given["resume"], device)
     if changed := changed_settings(settings, given):

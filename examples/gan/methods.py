@@ -1,7 +1,7 @@
-"""The ways to train a GAN that the studies compare: one entry for each, which reads like its paper.
+"""The ways to train a GAN: one entry for each, which reads like its paper.
 
-A critic step minimises ``critic_loss(D(real), D(fake)) + penalty(D, real, fake, weight)``, and clips
-the weights after it where the method says so; a generator step minimises
+A critic step minimises ``critic_loss(D(real), D(fake)) + penalty(D, real, fake, weight)``, and
+clips the weights after it where the method says so; a generator step minimises
 ``generator_loss(D(fake))``. Formulas and sources: docs/variants.md.
 """
 

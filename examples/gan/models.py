@@ -10,15 +10,18 @@ from torch import nn
 LATENT = 64  # dimensions of the noise z
 
 
-def networks(shape: Sequence[int], width: int) -> tuple[nn.Module, nn.Module]:
-    """The critic and the generator for samples of this shape, [channels, size, size] or [2]."""
+def networks(shape: Sequence[int], width: int, dropout: float = 0.0) -> tuple[nn.Module, nn.Module]:
+    """The critic and the generator for samples of this shape, [channels, size, size] or [2].
+
+    The critic drops a share of its features after each activation, where the authors of CT-GAN do.
+    """
     if len(shape) == 3:
         channels, size, _ = shape
-        return image_critic(size, channels, width), image_generator(size, channels, width)
-    return point_critic(width), point_generator(width)
+        return image_critic(size, channels, width, dropout), image_generator(size, channels, width)
+    return point_critic(width, dropout), point_generator(width)
 
 
-def image_critic(size: int, channels: int, width: int) -> nn.Sequential:
+def image_critic(size: int, channels: int, width: int, dropout: float = 0.0) -> nn.Sequential:
     """[B, channels, size, size] to scores [B, 1]: halve the image down to 4x4, double the features.
 
     No batch normalisation: the penalty is about the gradient of each sample by itself.
@@ -27,6 +30,7 @@ def image_critic(size: int, channels: int, width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(features):
         layers += [nn.Conv2d(n_in, n_out, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        layers += dropping(dropout)
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features[-1] * 4 * 4, 1))
 
 
@@ -55,9 +59,9 @@ def feature_counts(size: int, width: int) -> list[int]:
     return [width * min(2**i, 8) for i in range(halvings)]
 
 
-def point_critic(width: int) -> nn.Sequential:
+def point_critic(width: int, dropout: float = 0.0) -> nn.Sequential:
     """[B, 2] to scores [B, 1], three hidden layers."""
-    return fully_connected(2, width, 1)
+    return fully_connected(2, width, 1, dropout)
 
 
 def point_generator(width: int) -> nn.Sequential:
@@ -65,13 +69,13 @@ def point_generator(width: int) -> nn.Sequential:
     return fully_connected(LATENT, width, 2)
 
 
-def fully_connected(n_in: int, width: int, n_out: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(n_in, width),
-        nn.ReLU(),
-        nn.Linear(width, width),
-        nn.ReLU(),
-        nn.Linear(width, width),
-        nn.ReLU(),
-        nn.Linear(width, n_out),
-    )
+def fully_connected(n_in: int, width: int, n_out: int, dropout: float = 0.0) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for n in (n_in, width, width):
+        layers += [nn.Linear(n, width), nn.ReLU(), *dropping(dropout)]
+    return nn.Sequential(*layers, nn.Linear(width, n_out))
+
+
+def dropping(share: float) -> list[nn.Module]:
+    """The layer that drops a share of the features; none if nothing is to be dropped."""
+    return [nn.Dropout(share)] if share else []

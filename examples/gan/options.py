@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import textwrap
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -12,10 +13,10 @@ from typing import Any
 import torch
 
 from .data import IMAGE_SETS, POINT_SETS
+from .methods import METHODS
 from .run import RunError, Settings
 
-# What differs from the defaults of Settings. The small penalty weight of the point sets is that of
-# the authors' code for their figures.
+# What differs from the defaults of Settings.
 PRESETS: dict[str, dict[str, Any]] = {
     "digits": {"size": 16, "channels": 1, "width": 32, "steps": 2000, "ema": 0.998},
     "mnist": {"size": 32, "channels": 1},
@@ -23,17 +24,28 @@ PRESETS: dict[str, dict[str, Any]] = {
     "folder": {"size": 64, "channels": 3},
 } | {
     name: {"size": 1, "channels": 2, "width": 128, "steps": 3000, "batch_size": 256}
-    | {"lambda_gp": 0.1}
     for name in POINT_SETS
 }
 QUICK_STEPS = 20
+# For the point sets the authors of WGAN-GP lower the weight of their penalty from 10 to 0.1; the
+# other penalties are lowered as much.
+POINT_WEIGHTS = 0.01
+
+
+class WholeWords(argparse.HelpFormatter):
+    """Help that does not break a line within a name such as max-gp."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="train.py",
-        description="Train a WGAN-GP with wgan_fast. Samples, curves, metrics and a checkpoint go"
-        " to OUT/NAME; Ctrl-C stops after the current step and leaves all of them in order.",
+        description="Train a WGAN-GP, or a GAN by another method, with wgan_fast. Samples, curves,"
+        " metrics and a checkpoint go to OUT/NAME; Ctrl-C stops after the current step and leaves"
+        " all of them in order.",
+        formatter_class=WholeWords,
         argument_default=argparse.SUPPRESS,  # what is not given is not there: see settings_of
     )
     data = parser.add_argument_group("data")
@@ -60,43 +72,60 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument(
         "--workers", type=natural, default=0, help="processes that read images of a folder (0)"
     )
-    method = parser.add_argument_group("training")
-    method.add_argument(
+    training = parser.add_argument_group("training")
+    training.add_argument(
+        "--method",
+        choices=METHODS,
+        metavar="METHOD",
+        help=f"wgan-gp (the default), {', '.join(list(METHODS)[1:])}: see gan/methods.py",
+    )
+    training.add_argument(
         "--steps",
         type=positive,
         help="generator steps in all (digits 2000, points 3000, else 20000)",
     )
-    method.add_argument("--batch-size", type=positive, help="samples in a batch (64, points 256)")
-    method.add_argument(
+    training.add_argument("--batch-size", type=positive, help="samples in a batch (64, points 256)")
+    training.add_argument(
         "--width", type=positive, help="features of the first layer (64, digits 32, points 128)"
     )
-    method.add_argument("--n-critic", type=positive, help="critic steps per generator step (5)")
-    method.add_argument("--lambda-gp", type=not_negative, help="penalty weight (10; points 0.1)")
-    method.add_argument(
-        "--learning-rate", type=not_negative, help="of Adam, betas 0 and 0.9 (1e-4)"
+    training.add_argument(
+        "--n-critic", type=positive, help="critic steps per generator step (the method's: 5 or 1)"
     )
-    method.add_argument(
+    training.add_argument(
+        "--lambda-gp",
+        type=not_negative,
+        help="penalty weight (the method's, for wgan-gp 10; points a hundredth of it)",
+    )
+    training.add_argument(
+        "--learning-rate",
+        type=not_negative,
+        help="of Adam, betas 0 and 0.9 (1e-4); of RMSprop for wgan (5e-5)",
+    )
+    training.add_argument(
         "--ema", type=fraction, help="decay of the generator's average (0.99, digits 0.998)"
     )
-    method.add_argument("--seed", type=natural, help="of weights, noise and data order (0)")
-    method.add_argument(
+    training.add_argument("--seed", type=natural, help="of weights, noise and data order (0)")
+    training.add_argument(
         "--device", type=usable_device, help="cpu, cuda, ... (cuda if there is one)"
     )
-    method.add_argument("--quick", action="store_true", help=f"{QUICK_STEPS} steps, to try it out")
+    training.add_argument(
+        "--quick", action="store_true", help=f"{QUICK_STEPS} steps, to try it out"
+    )
     where = parser.add_argument_group("where it goes")
     where.add_argument("--out", type=Path, default=Path("runs"), help="folder of all runs (runs)")
     target = where.add_mutually_exclusive_group()
     target.add_argument(
         "--name",
         type=run_name,
-        help="folder of this run (the data set's name); never overwritten:"
-        " if it is taken, a number is added",
+        help="folder of this run (the data set's name, and the method's unless it is wgan-gp);"
+        " never overwritten: if it is taken, a number is added",
     )
     target.add_argument(
         "--resume",
         type=Path,
         metavar="RUN",
-        help="continue the run in this folder, with its settings; --steps may raise its end",
+        help="continue the run in this folder, with its settings; --steps may raise its end, which"
+        " instance noise fades towards",
     )
     where.add_argument(
         "--save-every", type=positive, default=1000, help="steps between checkpoints (1000)"
@@ -105,18 +134,28 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def settings_of(given: dict[str, Any]) -> Settings:
-    """The settings of a new run: what was given, else the data set's preset, else the default."""
-    data = given.get("data", "digits")
-    kind = data.partition(":")[0]
+    """The settings of a new run: what was given, else what suits data and method."""
+    data, name = given.get("data", "digits"), given.get("method", Settings.method)
+    kind, method = data.partition(":")[0], METHODS[name]
     if data in POINT_SETS and ("size" in given or "channels" in given):
         raise RunError(f"--size and --channels are for images, but --data is {data}")
     if data in IMAGE_SETS and "channels" in given:
         raise RunError(f"--channels is for folders, but --data is {data}")
-    chosen: dict[str, Any] = {"data": data, "root": absolute("data")}
+    if not method.weight and "lambda_gp" in given:
+        raise RunError(f"--lambda-gp is for methods with a penalty, but --method is {name}")
+    chosen: dict[str, Any] = {"data": data, "root": absolute("data"), "method": name}
+    chosen |= {"n_critic": method.n_critic, "learning_rate": method.learning_rate}
+    chosen |= {"lambda_gp": method.weight * (POINT_WEIGHTS if data in POINT_SETS else 1)}
     chosen |= PRESETS[kind]
     chosen |= {"steps": QUICK_STEPS} if "quick" in given else {}
     chosen |= {f.name: given[f.name] for f in fields(Settings) if f.name in given}
     return Settings(**chosen)
+
+
+def default_name(settings: Settings) -> str:
+    """The folder of a run that was given no name."""
+    kind = settings.data.partition(":")[0]
+    return kind if settings.method == Settings.method else f"{kind}-{settings.method}"
 
 
 def changed_settings(saved: Settings, given: dict[str, Any]) -> list[str]:

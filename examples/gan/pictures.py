@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from wgan_fast import fast_gradient_penalty
+from wgan_fast import wasserstein_critic_loss
 
-from .run import Metrics, Run, replacing
+from .run import Metrics, Run, replacing, watching
 
 REAL, FAKE, LINE = "#1f77b4", "#d62728", "#333333"
 N_SHOWN = 512  # real and generated samples that the pictures are made from
@@ -22,24 +22,10 @@ N_SHOWN = 512  # real and generated samples that the pictures are made from
 def draw(run: Run, metrics: Metrics, real: Tensor, folder: Path) -> None:
     """Write samples.png, curves.png and summary.png. ``real`` are real samples, at least a few."""
     fake = run.generate(len(real))
-    norms = gradient_norms(run, real, fake)
+    norms = run.gradient_norms(real, fake).cpu().numpy()
     save(samples_figure(run, real, fake), folder / "samples.png")
     save(curves_figure(run, metrics, norms), folder / "curves.png")
     save(summary_figure(run, real, fake, norms), folder / "summary.png")
-
-
-def gradient_norms(run: Run, real: Tensor, fake: Tensor) -> np.ndarray:
-    """The critic's gradient norm at interpolates of the two, [B]; training drives it to 1."""
-    with torch.no_grad():
-        _, norms = fast_gradient_penalty(
-            run.critic,
-            real,
-            fake,
-            generator=torch.Generator().manual_seed(0),  # training keeps its own random numbers
-            chunk_size=64,
-            return_norms=True,
-        )
-    return norms.cpu().numpy()
 
 
 def samples_figure(run: Run, real: Tensor, fake: Tensor) -> Figure:
@@ -51,16 +37,19 @@ def samples_figure(run: Run, real: Tensor, fake: Tensor) -> Figure:
         figure = Figure(figsize=(10, 5.3), dpi=110, layout="constrained")
         left, right = figure.subplots(1, 2)
         image_grid(left, real, "real", most=10)
-        image_grid(right, fake, f"generated, step {run.step}", most=10)
+        image_grid(right, fake, f"{run.method.title}, step {run.step}", most=10)
     return figure
 
 
 def curves_figure(run: Run, metrics: Metrics, norms: np.ndarray) -> Figure:
-    """The critic's estimate of the distance, the penalty, and the gradient norms at the end."""
+    """How far the critic tells the two apart, the penalty, and the gradient norms at the end."""
     figure = Figure(figsize=(12, 3.4), dpi=110, layout="constrained")
     estimate, penalty, histogram = figure.subplots(1, 3)
-    curve(estimate, metrics, "wasserstein", "Wasserstein estimate\nE D(real) - E D(generated)")
-    curve(penalty, metrics, "penalty", f"gradient penalty, λ = {run.settings.lambda_gp:g}")
+    is_estimate = run.method.critic_loss is wasserstein_critic_loss
+    name = "Wasserstein estimate" if is_estimate else "difference of the scores"
+    curve(estimate, metrics, "wasserstein", f"{name}\nE D(real) - E D(generated)")
+    weight = f"penalty, λ = {run.settings.lambda_gp:g}" if run.method.weight else "no penalty"
+    curve(penalty, metrics, "penalty", weight)
     norm_histogram(histogram, norms)
     return figure
 
@@ -101,8 +90,8 @@ def value_surface(axes: Axes, run: Run, real: Tensor, fake: Tensor) -> None:
     centre, radius = points.mean(0), 1.25 * (points - points.mean(0)).abs().max().item()
     ticks = torch.linspace(-radius, radius, 150)
     x, y = torch.meshgrid(ticks + centre[0], ticks + centre[1], indexing="xy")
-    with torch.no_grad():
-        values = run.critic(torch.stack([x, y], -1).view(-1, 2).to(run.device)).cpu().view(x.shape)
+    with watching(run.critic) as critic:
+        values = critic(torch.stack([x, y], -1).view(-1, 2).to(run.device)).cpu().view(x.shape)
     surface = axes.contourf(
         x.numpy(), y.numpy(), values.numpy(), levels=24, cmap="Greys_r", alpha=0.8
     )
@@ -113,7 +102,7 @@ def value_surface(axes: Axes, run: Run, real: Tensor, fake: Tensor) -> None:
         xlim=(x.min().item(), x.max().item()),
         ylim=(y.min().item(), y.max().item()),
         aspect="equal",
-        title=f"{run.settings.data}, step {run.step}",
+        title=f"{run.settings.data}, {run.method.title}, step {run.step}",
     )
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2, markerscale=2)
 
@@ -136,7 +125,7 @@ def curve(axes: Axes, metrics: Metrics, name: str, title: str) -> None:
 
 
 def norm_histogram(axes: Axes, norms: np.ndarray) -> None:
-    """How the gradient norms lie about 1."""
+    """How the gradient norms lie about 1, where WGAN-GP drives them."""
     upper = max(2.0, float(np.quantile(norms, 0.999)))
     axes.hist(norms.clip(0, upper), bins=60, range=(0, upper), color=REAL)
     axes.axvline(1.0, color=FAKE, linestyle="--")

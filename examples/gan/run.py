@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from wgan_fast import fast_gradient_penalty
+
+from .methods import METHODS
 from .models import LATENT, networks
 
 METRICS = ("critic_loss", "wasserstein", "penalty", "gradient_norm", "generator_loss")
@@ -40,6 +43,7 @@ class Settings:
     lambda_gp: float = 10.0
     ema: float = 0.99
     seed: int = 0
+    method: str = "wgan-gp"  # missing in checkpoints from before there were others
 
 
 class Run:
@@ -48,20 +52,18 @@ class Run:
     def __init__(self, settings: Settings, shape: Sequence[int], device: torch.device):
         torch.manual_seed(settings.seed)
         self.settings, self.device, self.step = settings, device, 0
+        self.method = method = METHODS[settings.method]
         self.critic, self.generator = (
-            network.to(device) for network in networks(shape, settings.width)
+            network.to(device) for network in networks(shape, settings.width, method.dropout)
         )
-        self.critic_optimizer = self._adam(self.critic)
-        self.generator_optimizer = self._adam(self.generator)
+        self.critic_optimizer, self.generator_optimizer = (
+            method.optimizer(network.parameters(), settings.learning_rate)
+            for network in (self.critic, self.generator)
+        )
         # Samples are drawn from the average of the generators of the last 1 / (1 - ema) steps.
         self.averaged_generator = AveragedModel(
             self.generator, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True
         ).eval()
-
-    def _adam(self, network: torch.nn.Module) -> torch.optim.Adam:
-        return torch.optim.Adam(
-            network.parameters(), lr=self.settings.learning_rate, betas=(0.0, 0.9)
-        )
 
     def noise(self, n: int) -> Tensor:
         """z ~ p(z), [n, LATENT]; drawn on the CPU, so that every device gets the same numbers."""
@@ -72,6 +74,19 @@ class Run:
         """n samples of the averaged generator, by a seed of their own: training notices nothing."""
         noise = torch.randn(n, LATENT, generator=torch.Generator().manual_seed(seed))
         return torch.cat([self.averaged_generator(z.to(self.device)) for z in noise.split(64)])
+
+    def gradient_norms(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The critic's gradient norm at interpolates of the two, [B], by a seed of their own."""
+        with watching(self.critic) as critic:
+            _, norms = fast_gradient_penalty(
+                critic,
+                real,
+                fake,
+                generator=torch.Generator().manual_seed(self.step),
+                chunk_size=self.settings.batch_size,
+                return_norms=True,
+            )
+        return norms
 
     def _parts(self) -> dict[str, Any]:
         return {
@@ -90,6 +105,8 @@ class Run:
             "step": self.step,
             "rng": torch.get_rng_state(),
         }
+        if self.device.type == "cuda":  # dropout, and the noise of some methods, are drawn there
+            state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
         with replacing(path) as temporary:
             torch.save(state, temporary)
 
@@ -99,6 +116,19 @@ class Run:
             part.load_state_dict(state[name])
         self.step = state["step"]
         torch.set_rng_state(state["rng"].cpu())
+        if self.device.type == "cuda" and "cuda_rng" in state:
+            torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
+
+
+@contextmanager
+def watching(critic: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """The critic to look at while it trains: nothing is dropped, and there is no graph."""
+    critic.eval()
+    try:
+        with torch.no_grad():
+            yield critic
+    finally:
+        critic.train()
 
 
 def read_checkpoint(path: Path, device: torch.device) -> tuple[Settings, dict[str, Any]]:
@@ -108,10 +138,13 @@ def read_checkpoint(path: Path, device: torch.device) -> tuple[Settings, dict[st
         raise RunError(f"no checkpoint to resume from at {file}")
     try:
         state = torch.load(file, map_location=device, weights_only=True)
-        return Settings(**state["settings"]), state
+        settings = Settings(**state["settings"])
     except Exception as error:  # torch.load raises many kinds for a file that is something else
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(f"{file} is not a checkpoint of this script ({reason})") from None
+    if settings.method not in METHODS:
+        raise RunError(f"{file} was trained by {settings.method}, which is none of the methods")
+    return settings, state
 
 
 class Metrics:

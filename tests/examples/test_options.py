@@ -3,7 +3,9 @@
 import pytest
 import torch
 from gan import models
-from gan.options import build_parser, settings_of
+from gan.data import POINT_SETS
+from gan.methods import METHODS
+from gan.options import build_parser, default_name, settings_of
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,7 @@ from gan.options import build_parser, settings_of
         ("--device tpu9", "cannot be used here"),
         ("--name a/b", "must be the name of a folder"),
         ("--name x --resume y", "not allowed with"),
+        ("--method wgan-qp", "wgan-qp"),
     ],
 )
 def test_a_bad_option_is_explained(arguments, message, capsys):
@@ -36,6 +39,10 @@ def test_a_bad_option_is_explained(arguments, message, capsys):
     [
         (("--data", "swissroll", "--size", "16"), "--size and --channels are for images"),
         (("--data", "digits", "--channels", "3"), "--channels is for folders"),
+        (
+            ("--method", "gan", "--lambda-gp", "3"),
+            "for methods with a penalty, but --method is gan",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(arguments, message, train):
@@ -48,6 +55,50 @@ def test_help_names_every_data_set():
     text = build_parser().format_help()
     for word in ("digits", "mnist", "cifar10", "gaussians8", "gaussians25", "swissroll", "folder:"):
         assert word in text
+
+
+def test_help_lists_every_method_whole():
+    text = build_parser().format_help()
+    start = text.index("wgan-gp (the default), ")
+    words = text[start : text.index("gan/methods.py")].replace(",", " ").replace(":", " ").split()
+    assert [word for word in words if word in METHODS] == list(METHODS)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_an_unknown_method_is_answered_with_the_known_ones(capsys):
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["--method", "wgan-qp"])
+    error = capsys.readouterr().err.replace("'", "").replace(")", ",")
+    for name in METHODS:
+        assert f" {name}," in error
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_brings_its_defaults(name):
+    method = METHODS[name]
+    settings = settings_of({"method": name})
+    assert settings.method == name
+    assert settings.n_critic == method.n_critic
+    assert settings.learning_rate == method.learning_rate
+    assert settings.lambda_gp == method.weight
+    for data in POINT_SETS:
+        assert settings_of({"method": name, "data": data}).lambda_gp == method.weight / 100
+    given = {"n_critic": 3, "learning_rate": 0.5} | ({"lambda_gp": 0.25} if method.weight else {})
+    for data in ("digits", "swissroll"):
+        settings = settings_of({"method": name, "data": data} | given)
+        assert {key: getattr(settings, key) for key in given} == given
+
+
+def test_without_a_method_it_is_wgan_gp():
+    assert settings_of({}) == settings_of({"method": "wgan-gp"})
+    settings = settings_of({})
+    assert (settings.n_critic, settings.learning_rate, settings.lambda_gp) == (5, 1e-4, 10)
+    assert settings_of({"data": "swissroll"}).lambda_gp == 0.1
+
+
+def test_a_run_is_named_after_its_data_and_method():
+    assert default_name(settings_of({"data": "folder:/some/where"})) == "folder"
+    assert default_name(settings_of({"method": "r1"})) == "digits-r1"
 
 
 def test_what_is_given_goes_before_the_preset():

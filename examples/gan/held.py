@@ -1,0 +1,73 @@
+"""A critic alone: the generator is held, and so both distributions stay what they are."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import ot
+import torch
+from torch import Tensor, nn
+
+from wgan_fast import clip_weights_, gradient_norms
+
+from .methods import Method
+
+
+def critic_step(
+    critic: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    method: Method,
+    real: Tensor,
+    fake: Tensor,
+    max_norm: float | None = None,
+) -> None:
+    """One step of the critic; ``max_norm`` clips the gradient of its weights, as one vector."""
+    loss = method.critic_loss(critic(real), critic(fake))
+    loss = loss + method.penalty(critic, real, fake, method.weight)
+    optimizer.zero_grad()
+    loss.backward()
+    if max_norm is not None:
+        nn.utils.clip_grad_norm_(critic.parameters(), max_norm)
+    optimizer.step()
+    if method.clip is not None:
+        clip_weights_(critic, method.clip)
+
+
+class Dual(NamedTuple):
+    """What a critic makes of two samples."""
+
+    gain: float  # mean D(real) - mean D(fake)
+    slope: float  # the largest that was found: its Lipschitz constant is no less
+
+    def share(self, distance: float) -> float:
+        """Of the distance, by the critic divided by its slope, which is 1-Lipschitz there."""
+        return self.gain / self.slope / distance
+
+
+def dual(critic: nn.Module, real: Tensor, fake: Tensor) -> Dual:
+    """The critic's gain and its largest slope on two samples, [n, 2] each.
+
+    The slope is the largest of the gradient's norms at the samples and between them (n points), and
+    of |D(x) - D(y)| / |x - y| for all real x and fake y. With the latter the gain divided by the
+    slope cannot exceed the exact distance of the same samples: it is the mean of D(x) - D(y) over
+    the pairs of the optimal plan, and the distance is the mean of |x - y|.
+    """
+    critic, real, fake = in_double(critic), real.double(), fake.double()
+    with torch.no_grad():
+        of_real, of_fake = critic(real), critic(fake)  # [n, 1]
+    quotients = (of_real - of_fake.T).abs() / torch.cdist(real, fake)
+    norms = gradient_norms(critic, real, fake, generator=torch.Generator().manual_seed(0))
+    slope = max(slopes.max().item() for slopes in (*norms, quotients))
+    return Dual((of_real.mean() - of_fake.mean()).item(), slope)
+
+
+def in_double(critic: nn.Module) -> nn.Module:
+    """A copy to look at: differences of close points would be lost in single precision."""
+    return copy.deepcopy(critic).double().eval()
+
+
+def exact_distance(a: Tensor, b: Tensor) -> float:
+    """The Wasserstein-1 distance of two samples, [n, 2] each, by exact transport."""
+    costs = torch.cdist(a.double(), b.double()).numpy()
+    return float(ot.emd2([], [], costs, numItermax=10**7))
