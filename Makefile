@@ -2,6 +2,7 @@
 # make test    install and run every test
 # make lint    formatting, rules and types
 # make bench   every claim of speed, measured; see bench.mk
+# make studies    what the papers claim, looked at: pictures in runs/studies; see study.mk
 # make cuda-check    the CUDA kernels, compiled and read; see cuda.mk
 #
 # All of them begin with `make install`, which needs Python 3.10 or later with venv, and is quick
@@ -52,6 +53,7 @@ lint: $(VENV)/lint
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
 include bench.mk
+include study.mk
 include cuda.mk
 
 clean:

@@ -1,0 +1,13 @@
+# make studies         every study of examples at a reduced size, into runs/studies; ten minutes on 2 cores
+# make studies-full    at the size that is quoted, into docs/studies; and the README's lines about them
+
+STUDIES := $(shell grep -l '^from gan.study import' examples/*.py)
+
+.PHONY: studies studies-full
+
+studies: install
+	for study in $(STUDIES); do $(BIN)/python $$study || exit 1; done
+
+studies-full: install
+	for study in $(STUDIES); do $(BIN)/python $$study --full --out docs/studies || exit 1; done
+	$(BIN)/python -m tools.gallery
