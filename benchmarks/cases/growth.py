@@ -15,8 +15,8 @@ from .problem import Problem
 
 CHUNKED = "wgan_fast, chunk_size=16"
 
-#: So large that they need 2 to 6 GiB. A call takes many seconds: the peak of memory is measured, the
-#: time is not.
+#: So large that they need 2 to 6 GiB. A call takes many seconds: the peak of memory is measured and
+#: the time is not.
 FOR_MEMORY = {"batch": (512, 1536, 2304), "image size": (256, 512)}
 
 
