@@ -34,7 +34,7 @@ from gan.held import critic_step, dual, exact_distance, in_double
 from gan.methods import METHODS, Method
 from gan.models import point_critic
 from gan.pictures import FAKE, LINE, REAL
-from gan.study import Row, Study
+from gan.study import Row, Study, listed
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -191,10 +191,6 @@ def at(rows: Sequence[Row], name: str, step: int, column: str) -> float:
     """The median over the seeds."""
     chosen = [r[column] for r in rows if r["constraint"] == name and r["step"] == step]
     return float(np.median(chosen))
-
-
-def listed(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def draw(rows: Sequence[Row], profiles: Sequence[Profile]) -> Figure:

@@ -28,10 +28,10 @@ from itertools import pairwise
 import numpy as np
 import torch
 from gan.data import TensorSamples, batches, swissroll
-from gan.held import critic_step, in_double
+from gan.held import critic_step, in_double, with_noise
 from gan.methods import METHODS, Method
 from gan.pictures import LINE, REAL
-from gan.study import Row, Study
+from gan.study import Row, Study, listed
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
@@ -124,11 +124,6 @@ def train(critic: nn.Sequential, training: Training) -> None:
     for _ in range(training.steps):
         real = next(real_batches)
         critic_step(critic, optimizer, method, real, with_noise(real))
-
-
-def with_noise(real: Tensor) -> Tensor:
-    """What stands for generated samples."""
-    return real + torch.randn_like(real)
 
 
 def layer_gradient_norms(critic: nn.Sequential, real: Tensor, fake: Tensor) -> list[float]:
@@ -234,10 +229,6 @@ def rounded(ratio: float) -> str:
     if abs(exponent) <= 2:
         return f"{ratio:.2g}"
     return "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def listed(words: Sequence[str]) -> str:
-    return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])
 
 
 def draw(rows: Sequence[Row], histograms: Sequence[Histogram]) -> Figure:

@@ -28,9 +28,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import ot
 import torch
 from gan.data import TensorSamples, batches, gaussians
+from gan.held import exact_distance
 from gan.methods import METHODS
 from gan.options import settings_of
 from gan.pictures import FAKE, LINE, REAL
@@ -130,12 +130,6 @@ def good_counts(samples: Tensor) -> Tensor:
     """How many samples are within 3 standard deviations of each mode, [25]."""
     distances, nearest = torch.cdist(samples, MODES).min(1)
     return torch.bincount(nearest[distances <= 3 * DEVIATION], minlength=len(MODES))
-
-
-def exact_distance(real: Tensor, fake: Tensor) -> float:
-    """The Wasserstein-1 distance of the two sets of samples, by the cheapest plan."""
-    costs = ot.dist(real.double().numpy(), fake.double().numpy(), metric="euclidean")
-    return float(ot.emd2([], [], costs))  # []: all samples weigh the same
 
 
 def tracking(critic_losses: Sequence[float], distances: Sequence[float]) -> float:

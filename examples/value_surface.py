@@ -30,11 +30,11 @@ from typing import Any
 import numpy as np
 import torch
 from gan.data import POINT_SETS, gaussians, swissroll
-from gan.held import critic_step, dual, exact_distance, in_double
+from gan.held import critic_step, dual, exact_distance, in_double, with_noise
 from gan.methods import METHODS, Method
 from gan.models import point_critic
 from gan.pictures import FAKE, REAL
-from gan.study import Row, Study
+from gan.study import Row, Study, listed
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -103,10 +103,6 @@ def measure(training: Training) -> tuple[Row, Surface]:
     return row, Surface(training, values_on_grid(critic), *shown)
 
 
-def with_noise(real: Tensor) -> Tensor:
-    return real + torch.randn_like(real)
-
-
 def train(critic: nn.Module, method: Method, samples: Tensor, steps: int) -> None:
     """To optimality: the generator is held, and the learning rate falls to 0."""
     optimizer = method.optimizer(critic.parameters(), HURRY * method.learning_rate)
@@ -172,10 +168,6 @@ def percent(shares: Sequence[float]) -> str:
 
 def numbers(values: Sequence[float]) -> str:
     return listed([f"{value:.2f}" for value in values])
-
-
-def listed(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
 
 
 def seeds_in_words(rows: Sequence[Row]) -> str:

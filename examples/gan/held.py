@@ -14,6 +14,11 @@ from wgan_fast import clip_weights_, gradient_norms
 from .methods import Method
 
 
+def with_noise(real: Tensor) -> Tensor:
+    """What stands for generated samples: real ones plus unit Gaussian noise."""
+    return real + torch.randn_like(real)
+
+
 def critic_step(
     critic: nn.Module,
     optimizer: torch.optim.Optimizer,

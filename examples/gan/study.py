@@ -110,3 +110,8 @@ def _number(text: str) -> Any:
         except ValueError:
             continue
     return text
+
+
+def listed(words: Sequence[str]) -> str:
+    """As in a sentence: a, b and c."""
+    return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])
