@@ -16,7 +16,7 @@ themselves is the ``floor``, the exact distance of two samples of the fakes. The
 largest that was found: a critic's Lipschitz constant may be larger, and its share smaller.
 
 Source: Gulrajani et al., "Improved Training of Wasserstein GANs", arXiv 1704.00028, section 3.1 and
-figure 1b; λ = 10 as in its algorithm 1. Other than there, the critics have layers of 128 units, and
+figure 1; λ = 10 as in its algorithm 1. Other than there, the critics have layers of 128 units, and
 learning rates begin at 10 times those of the methods and fall to 0, because the runs are short.
 """
 
