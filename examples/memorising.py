@@ -1,7 +1,7 @@
 """What does a generator do that can only memorise: a table of points, and no noise?
 
-    python examples/memorising.py            # reduced, 3 seeds, half a minute on 2 cores
-    python examples/memorising.py --full     # 5 seeds, 1 minute
+    python examples/memorising.py            # reduced, 3 seeds, 20 seconds on 2 cores
+    python examples/memorising.py --full     # 5 seeds, half a minute
 
 The generator is an embedding, whose rows are its samples, and it is trained by WGAN-GP on as many
 points of 8 Gaussians, all of them in every batch. Its loss is minus the mean score, so plain

@@ -1,7 +1,7 @@
 """How good are the samples of each method, and after how many seconds of training?
 
     python examples/sample_quality.py       # six methods, two minutes on 2 cores
-    python examples/sample_quality.py --full       # all methods, five minutes
+    python examples/sample_quality.py --full       # all methods, six minutes
 
 Small networks learn scikit-learn's digits (8x8 pixels in [-1, 1]) by each of gan/methods.py, with
 its paper's weight, learning rate and critic steps per generator step, and with the same number of
@@ -33,7 +33,7 @@ from gan.methods import METHODS
 from gan.options import settings_of
 from gan.pictures import FAKE, LINE, REAL
 from gan.run import Run
-from gan.study import Row, Study
+from gan.study import Row, Study, listed
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -254,6 +254,17 @@ def title_of(name: str) -> str:
     return METHODS[name].title if name in METHODS else name
 
 
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """Quality against time at the end of training: a header and a line for each, the best first."""
+    ends = at_the_end(rows)
+    header = ["", "seconds of training", "generator steps", "kernel distance ± standard error"]
+    lines = [
+        [title_of(row["method"]), f"{row['seconds']:.0f}", f"{row['generator steps']}", value(row)]
+        for row in (ends[FLOOR], *trained(rows), ends[UNTRAINED], ends[NOISE])
+    ]
+    return [header, *lines]
+
+
 def summary(rows: Sequence[Row]) -> str:
     ends, floor = trained(rows), at_the_end(rows)[FLOOR]
     best = ends[0]
@@ -275,7 +286,7 @@ def others_in_words(best: Row, others: Sequence[Row]) -> str:
     if not tied:
         return f"All others are behind it by more than two standard errors, {far}."
     return (
-        f"{' and '.join(tied)} {'is' if len(tied) == 1 else 'are'} within two standard errors of"
+        f"{listed(tied)} {'is' if len(tied) == 1 else 'are'} within two standard errors of"
         f" the difference; {len(behind)} of {len(others)} others are further behind, {far}."
     )
 

@@ -9,6 +9,7 @@ import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from . import pages
 
@@ -49,9 +50,23 @@ def question(study: str) -> str:
 
 def words(study: str) -> str:
     """What the study shows."""
-    from gan.study import read_rows  # found once the scripts are
+    return script(study).summary(rows_of(study))
 
-    return script(study).summary(read_rows(RESULTS / f"{study}.csv"))
+
+def tables(study: str) -> list[str]:
+    """The table of a study that has one for reading, apart from its CSV."""
+    make = getattr(script(study), "table", None)
+    if make is None:
+        return []
+    header, *lines = make(rows_of(study))
+    return [pages.numbers(header, lines)]
+
+
+def rows_of(study: str) -> list[dict[str, Any]]:
+    script(study)  # makes what the scripts import importable
+    from gan.study import read_rows
+
+    return read_rows(RESULTS / f"{study}.csv")
 
 
 def headline(study: str) -> str:
@@ -80,7 +95,8 @@ def section(study: str) -> str:
     files = [f"{study}.png", *(path.name for path in RESULTS.glob(f"{study}.gif"))]
     pictures = "\n".join(f"![{question(study)}]({file})" for file in files)
     source = f"`python examples/{study}.py --full`, [{study}.csv]({study}.csv)"
-    return f"## {question(study)}\n\n{pictures}\n\n{words(study)}\n\n{source}\n"
+    parts = [f"## {question(study)}", pictures, words(study), *tables(study), source]
+    return "\n\n".join(parts) + "\n"
 
 
 def main() -> None:

@@ -127,15 +127,15 @@ def dragan(critic: nn.Module, real: Tensor, fake: Tensor, weight: float) -> Tens
 METHODS: dict[str, Method] = {
     "wgan-gp": Method("WGAN-GP", penalty=wgan_gp, weight=10.0),
     "wgan-lp": Method("WGAN-LP", penalty=wgan_lp, weight=10.0),
-    "wgan": Method("WGAN, clipping", clip=0.01, learning_rate=5e-5),
+    "wgan": Method("clipped WGAN", clip=0.01, learning_rate=5e-5),
     "wgan-div": Method("WGAN-div", penalty=wgan_div, weight=2.0),
     "max-gp": Method("MaxGP", penalty=max_gp, weight=10.0),
     "ct-gan": Method("CT-GAN", penalty=ct_gan, weight=10.0, dropout=0.5),
     "gan": gan("GAN"),
-    "gan-minimax": gan("GAN, minimax", generator_loss=minimax_generator_loss),
+    "gan-minimax": gan("minimax GAN", generator_loss=minimax_generator_loss),
     "gan-noise": gan("GAN + noise", noise=0.5),
     "gan-minimax-noise": gan(
-        "GAN, minimax + noise", generator_loss=minimax_generator_loss, noise=0.5
+        "minimax GAN + noise", generator_loss=minimax_generator_loss, noise=0.5
     ),
     "r1": gan("GAN + R1", penalty=r1, weight=10.0),
     "r2": gan("GAN + R2", penalty=r2, weight=10.0),

@@ -180,7 +180,7 @@ def test_methods_within_the_errors_are_not_ranked():
     rows = [*ANCHORS, row("gan", 0.003, 0.002), row("r1", 0.002, 0.002), row("wgan", 0.4)]
     text = study.summary(rows)
     assert "GAN is within two standard errors of the difference; 1 of 2 others are" in text
-    assert "further behind, WGAN, clipping the farthest with 0.4000" in text
+    assert "further behind, clipped WGAN the farthest with 0.4000" in text
 
 
 def test_methods_that_do_not_arrive_are_said_not_to():
@@ -195,3 +195,14 @@ def test_every_method_has_a_place_in_the_picture():
     assert len(left.get_yticks()) == len(METHODS) + 3
     lines = right.get_legend_handles_labels()[0]
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(METHODS)
+
+
+def test_the_table_has_a_line_for_all_the_best_first():
+    ends = [row("wgan-gp", 0.5, seconds=20.4), row("gan", 0.02), row(study.FLOOR, 0.001)]
+    ends += [row(study.UNTRAINED, 3.0), row(study.NOISE, 4.0)]
+    header, *lines = study.table([row("wgan-gp", 9.0), *ends])
+    assert {len(line) for line in lines} == {len(header)}
+    names = [line[0] for line in lines]
+    assert names == [study.FLOOR, "GAN", "WGAN-GP", study.UNTRAINED, study.NOISE]
+    assert lines[2][1] == "20"
+    assert lines[2][3] == "0.5000 ± 0.0010"
