@@ -1,7 +1,7 @@
 """Which modes does a generator miss, and does the critic's loss tell how far it is off?
 
     python examples/mode_coverage.py            # reduced, 3 seeds, 2 to 3 minutes on 2 cores
-    python examples/mode_coverage.py --full     # 5 seeds, 6 minutes
+    python examples/mode_coverage.py --full     # 5 seeds, 5 minutes
 
 Trains GANs, with both generator losses and with and without instance noise, and WGANs on a grid of
 25 Gaussians. A sample is good within 3 standard deviations of the nearest mode, as in Lin et al.,

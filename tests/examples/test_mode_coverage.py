@@ -134,11 +134,11 @@ def test_the_words_where_penalties_help_and_wgans_track():
     words = mode_coverage.summary(rows_of(modes, correlations))
     assert "penalties cover 22.0 to 24.0, the GANs without 8.0 to 8.0 (means of 3 seeds)" in words
     assert "no two of the 95 % intervals meet" in words
-    assert "GAN minimax from 8.0 to 8.0 modes and GAN from 8.0 to 20.0" in words
-    assert "above 0) for WGAN clipping (0.80), WGAN-GP (0.80), WGAN-LP (0.80); it" in words
+    assert "minimax GAN from 8.0 to 8.0 modes and GAN from 8.0 to 20.0" in words
+    assert "above 0) for clipped WGAN (0.80), WGAN-GP (0.80), WGAN-LP (0.80); it" in words
     assert words.endswith("undecided for GAN + noise (-0.20), GAN + R1 (0.20).")
     assert (
-        "from 8% (GAN minimax) to 24% (WGAN-LP, 24.0 modes), that of real samples is 99%" in words
+        "from 8% (minimax GAN) to 24% (WGAN-LP, 24.0 modes), that of real samples is 99%" in words
     )
 
 
