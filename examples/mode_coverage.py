@@ -231,12 +231,12 @@ def quality_in_words(rows: Sequence[Row]) -> str:
     modes = {name: values_of(rows, name, "modes").mean() for name in NAMES}
     best, worst = max(NAMES, key=good.__getitem__), min(NAMES, key=good.__getitem__)
     noise = [
-        f"{plain_title(name)} from {modes[name]:.1f} to {modes[f'{name}-noise']:.1f} modes"
+        f"{METHODS[name].title} from {modes[name]:.1f} to {modes[f'{name}-noise']:.1f} modes"
         for name in PLAIN
     ]
     return (
         f"Instance noise takes {' and '.join(noise)}; the share of good samples reaches from"
-        f" {good[worst]:.0%} ({plain_title(worst)}) to {good[best]:.0%} ({plain_title(best)},"
+        f" {good[worst]:.0%} ({METHODS[worst].title}) to {good[best]:.0%} ({METHODS[best].title},"
         f" {modes[best]:.1f} modes), that of real samples is {good[REAL_SAMPLES]:.0%}."
     )
 
@@ -253,12 +253,8 @@ def tracking_in_words(rows: Sequence[Row]) -> str:
     )
 
 
-def plain_title(name: str) -> str:
-    return METHODS[name].title.replace(",", "")  # which stands in a list
-
-
 def with_means(names: Sequence[str], intervals: dict[str, tuple[float, float, float]]) -> str:
-    words = [f"{plain_title(name)} ({intervals[name][0]:.2f})" for name in names]
+    words = [f"{METHODS[name].title} ({intervals[name][0]:.2f})" for name in names]
     return ", ".join(words) or "none"
 
 
