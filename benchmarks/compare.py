@@ -57,8 +57,7 @@ def changes(old: list[Row], new: list[Row]) -> list[Change]:
 def _change(key: Key, old: tuple[Row, Row], new: tuple[Row, Row]) -> Change:
     samples = []
     for row, baseline in (old, new):
-        rounds = min(len(row["seconds"]), len(baseline["seconds"]))
-        mine, theirs = resampled_medians([part["seconds"][:rounds] for part in (row, baseline)])
+        mine, theirs = resampled_medians([row["seconds"], baseline["seconds"]])
         samples.append(mine / theirs)
     # The runs have nothing to do with each other: pair their resamples at random.
     ratios = samples[1] / samples[0].flip(0)

@@ -26,10 +26,11 @@ from .suites import SUITES
 Row = dict[str, Any]
 
 #: glibc gives large blocks back to the system at once and pays page faults for each of them again.
-#: These settings keep them, for all contestants alike.
+#: With thresholds that no block reaches it keeps them, for all contestants alike.
+_NEVER = str(2**40)
 TUNED_ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": "4294967296",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_MMAP_THRESHOLD_": _NEVER,
+    "MALLOC_TRIM_THRESHOLD_": _NEVER,
     "MALLOC_TOP_PAD_": "67108864",
 }
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .timing import Timing, ratio_interval
+from .timing import Timing, ratio
 
 Row = dict[str, Any]
 
@@ -49,10 +48,8 @@ def by_case(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
 
 def against(row: Row, other: Row) -> tuple[float, float, float]:
     """How many times faster ``row`` is than ``other`` of the same case, and the 95 % interval."""
-    rounds = min(len(row["seconds"]), len(other["seconds"]))
-    mine, theirs = Timing(row["seconds"][:rounds]), Timing(other["seconds"][:rounds])
-    low, high = ratio_interval(theirs, mine)
-    return statistics.median(theirs.seconds) / statistics.median(mine.seconds), low, high
+    found = ratio(Timing(other["seconds"]), Timing(row["seconds"]))
+    return found.value, found.low, found.high
 
 
 def verdict(low: float, high: float) -> str:
@@ -65,8 +62,8 @@ def contestants(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(row["contestant"] for row in rows))
 
 
-def ratio_text(low: float, ratio: float, high: float) -> str:
-    return f"{ratio:.2f}x ({low:.2f} to {high:.2f})"
+def ratio_text(low: float, value: float, high: float) -> str:
+    return f"{value:.2f}x ({low:.2f} to {high:.2f})"
 
 
 def seconds_text(seconds: float) -> str:

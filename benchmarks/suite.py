@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,14 +24,21 @@ from .timing import (
     copy_bandwidth,
     interleaved,
     matmul_rate,
-    ratio_interval,
+    ratio,
     reference_workload,
 )
 
 Row = dict[str, Any]
 
-#: Seconds for the rounds of one case; a kernel needs less.
-BUDGETS = {"kernels": 1.5, "penalty": 8.0, "step": 8.0, "growth": 4.0, "memory": 0.0}
+#: The least rounds of one case, and the seconds that more of them may fill, up to 30.
+PACE = {
+    "kernels": (5, 30.0),
+    "penalty": (5, 8.0),
+    "step": (5, 8.0),
+    "growth": (3, 4.0),
+    "memory": (0, 0.0),
+}
+QUICK_PACE = (3, 0.2)
 
 REFERENCE = "reference workload"
 
@@ -84,12 +90,8 @@ def timed(case: Case, entered: Entered, quick: bool, device: str) -> dict[str, R
         name: _without_factors(step) for name, step in entered.steps.items()
     }
     calls[REFERENCE] = reference_workload(device)
-    timings = interleaved(
-        calls,
-        rounds=(3, 5) if quick else (3 if case.suite == "growth" else 5, 30),
-        budget=0.2 if quick else BUDGETS[case.suite],
-        device=device,
-    )
+    least, budget = QUICK_PACE if quick else PACE[case.suite]
+    timings = interleaved(calls, rounds=(least, 5 if quick else 30), budget=budget, device=device)
     reference = timings.pop(REFERENCE)
     low, high = reference.spread
     machine = {"reference_s": reference.median, "reference_drift": high / low}
@@ -105,17 +107,15 @@ def _without_factors(step: Callable[[Any], object]) -> Callable[[], object]:
 
 def _row(timing: Timing, baseline: Timing) -> Row:
     q20, q80 = timing.spread
-    rounds = len(timing.seconds)
-    same_rounds = Timing(baseline.seconds[:rounds])
-    low, high = ratio_interval(same_rounds, timing)
+    speedup = ratio(baseline, timing)
     return {
         "median_s": timing.median,
         "q20_s": q20,
         "q80_s": q80,
-        "rounds": rounds,
-        "speedup": statistics.median(same_rounds.seconds) / timing.median,
-        "speedup_low": low,
-        "speedup_high": high,
+        "rounds": len(timing.seconds),
+        "speedup": speedup.value,
+        "speedup_low": speedup.low,
+        "speedup_high": speedup.high,
         "seconds": [float(f"{value:.4g}") for value in timing.seconds],
     }
 

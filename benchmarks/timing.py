@@ -112,15 +112,20 @@ def _seconds_on_cuda(call: Call, repeats: int) -> float:
     return start.elapsed_time(end) / 1e3 / repeats
 
 
+def shared_rounds(columns: list[list[float]]) -> int:
+    """How many rounds all took part in: a slow contestant leaves the race early."""
+    return min(map(len, columns))
+
+
 def resampled_medians(columns: list[list[float]], count: int = 1000) -> torch.Tensor:
-    """Medians of bootstrap resamples, ``[len(columns), count]``.
+    """Medians of bootstrap resamples of the rounds that all share, ``[len(columns), count]``.
 
     The columns are resampled together, round by round: the drift that they share cancels in ratios
     between them.
     """
-    values = torch.tensor(columns, dtype=torch.float64)
+    rounds = shared_rounds(columns)
+    values = torch.tensor([column[:rounds] for column in columns], dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
-    rounds = values.shape[1]
     drawn = torch.randint(rounds, (rounds, count), generator=generator)
     return values[:, drawn].quantile(0.5, dim=1)
 
@@ -132,10 +137,21 @@ def interval(samples: torch.Tensor, confidence: float = 0.95) -> tuple[float, fl
     return low, high
 
 
-def ratio_interval(numerator: Timing, denominator: Timing) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the ratio of two medians of the same rounds."""
-    above, below = resampled_medians([numerator.seconds, denominator.seconds])
-    return interval(above / below)
+@dataclass(frozen=True)
+class Ratio:
+    """Of two medians of the same rounds, with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def ratio(numerator: Timing, denominator: Timing) -> Ratio:
+    columns = [numerator.seconds, denominator.seconds]
+    rounds = shared_rounds(columns)
+    above, below = (median(column[:rounds]) for column in columns)
+    drawn = resampled_medians(columns)
+    return Ratio(above / below, *interval(drawn[0] / drawn[1]))
 
 
 def reference_workload(device: str) -> Call:

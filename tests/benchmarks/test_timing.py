@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from benchmarks.timing import Timing, interleaved, ratio_interval, resampled_medians
+from benchmarks.timing import Ratio, Timing, interleaved, ratio, resampled_medians
 
 
 def test_every_round_takes_every_contestant_in_a_rotating_order():
@@ -22,14 +23,25 @@ def test_the_interval_of_a_ratio_holds_it():
     torch.manual_seed(0)
     drift = 1 + torch.rand(31)
     slow, fast = (scale * drift * (1 + 0.05 * torch.randn(31)) for scale in (3.0, 2.0))
-    low, high = ratio_interval(Timing(slow.tolist()), Timing(fast.tolist()))
-    assert 1.3 < low < 1.5 < high < 1.7
+    found = ratio(Timing(slow.tolist()), Timing(fast.tolist()))
+    assert 1.3 < found.low < 1.5 < found.high < 1.7
+    assert found.low < found.value < found.high
 
 
 def test_drift_that_contestants_share_cancels():
     drift = torch.linspace(1, 3, 15)
-    low, high = ratio_interval(Timing((2 * drift).tolist()), Timing(drift.tolist()))
-    assert low == high == 2
+    found = ratio(Timing((2 * drift).tolist()), Timing(drift.tolist()))
+    assert found == Ratio(2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize("left_early", ["numerator", "denominator"])
+def test_a_contestant_that_left_early_is_compared_by_its_rounds(left_early):
+    # Later rounds were ten times slower for the one that stayed.
+    stayed, left = Timing([2.0] * 3 + [20.0] * 9), Timing([1.0] * 3)
+    if left_early == "numerator":
+        assert ratio(left, stayed) == Ratio(0.5, 0.5, 0.5)
+    else:
+        assert ratio(stayed, left) == Ratio(2.0, 2.0, 2.0)
 
 
 def test_quantiles_are_those_of_the_sample():
