@@ -2,5 +2,6 @@
 #if defined(__x86_64__)
 #define WGAN_FAST_ISA avx2
 #define WGAN_FAST_TARGET "avx2,fma"
+#define WGAN_FAST_STORE 32
 #include "instruction_set.h"
 #endif

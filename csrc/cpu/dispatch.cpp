@@ -12,6 +12,10 @@ namespace {
 
 // Work below this many elements is not worth waking a thread for.
 constexpr int64_t kGrain = 32768;
+// Outputs of more bytes than this are written past the caches. A core reaches 32 MiB of third-level
+// cache on most of AMD's processors, and no more than that of what it shares on Intel's; what the
+// system tells is not to be trusted in a virtual machine, which may see the whole of its host's.
+constexpr int64_t kCacheBytes = 32 << 20;
 // The forward sum cuts long rows into segments of this many elements. Part of the result: the
 // order of summation follows from it.
 constexpr int64_t kSegment = 16384;
@@ -42,6 +46,14 @@ const Choice& choice() {
   return chosen;
 }
 
+int64_t cache_bytes() {
+  static const int64_t bytes = [] {
+    const char* wanted = std::getenv("WGAN_FAST_CPU_CACHE");
+    return wanted == nullptr || *wanted == '\0' ? kCacheBytes : std::strtoll(wanted, nullptr, 10);
+  }();
+  return bytes;
+}
+
 template <class T>
 const KernelTable<T>& table();
 template <>
@@ -67,6 +79,15 @@ void run(ParallelFor parallel_for, int64_t count, int64_t grain, F body) {
       count, grain,
       [](int64_t begin, int64_t end, void* context) { (*static_cast<F*>(context))(begin, end); },
       &body);
+}
+
+// Runs body(past_caches, begin, end) over `count` packed elements, of which `outputs` arrays are
+// written.
+template <class T, class F>
+void run_elements(int64_t count, int64_t outputs, ParallelFor parallel_for, F body) {
+  const bool past_caches = count * outputs * static_cast<int64_t>(sizeof(T)) > cache_bytes();
+  run(parallel_for, count, kGrain,
+      [&](int64_t begin, int64_t end) { body(past_caches, begin, end); });
 }
 
 // Rows of at most a segment: an item is as many whole rows as fit in one.
@@ -120,14 +141,16 @@ const char* cpu_capability() { return choice().name; }
 
 template <class T>
 void interpolate(const InterpolateArgs<T>& args, ParallelFor parallel_for) {
-  run(parallel_for, args.batch * args.dim, kGrain,
-      [&](int64_t begin, int64_t end) { table<T>().interpolate(args, begin, end); });
+  run_elements<T>(args.batch * args.dim, 1, parallel_for, [&](bool past_caches, auto... range) {
+    table<T>().interpolate(args, past_caches, range...);
+  });
 }
 
 template <class T>
 void interpolate_backward(const InterpolateBackwardArgs<T>& args, ParallelFor parallel_for) {
-  run(parallel_for, args.batch * args.dim, kGrain,
-      [&](int64_t begin, int64_t end) { table<T>().interpolate_backward(args, begin, end); });
+  run_elements<T>(args.batch * args.dim, 2, parallel_for, [&](bool past_caches, auto... range) {
+    table<T>().interpolate_backward(args, past_caches, range...);
+  });
 }
 
 template <class T>
@@ -139,8 +162,9 @@ void norm_penalty(const NormPenaltyArgs<T>& args, ParallelFor parallel_for) {
 
 template <class T>
 void norm_penalty_backward(const NormPenaltyBackwardArgs<T>& args, ParallelFor parallel_for) {
-  run(parallel_for, args.batch * args.dim, kGrain,
-      [&](int64_t begin, int64_t end) { table<T>().norm_penalty_backward(args, begin, end); });
+  run_elements<T>(args.batch * args.dim, 1, parallel_for, [&](bool past_caches, auto... range) {
+    table<T>().norm_penalty_backward(args, past_caches, range...);
+  });
 }
 
 #define WGAN_FAST_INSTANTIATE(T)                                                         \

@@ -1,5 +1,6 @@
 // The kernels compiled for one instruction set. The including file defines WGAN_FAST_ISA, the name
-// of the set and of its namespace, and WGAN_FAST_TARGET, the features to compile for, if any.
+// of the set and of its namespace, WGAN_FAST_TARGET, the features to compile for, if any, and
+// WGAN_FAST_STORE, the bytes of its widest store past the caches, if it has any.
 //
 // Everything from the standard library is included before the target is switched on: an inline
 // function of another header, compiled for a newer processor, could otherwise be the copy that the
@@ -7,6 +8,10 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 #include "../common/arguments.h"
 #include "../common/philox.h"

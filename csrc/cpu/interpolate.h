@@ -11,86 +11,60 @@
 // Included once for each instruction set, inside that set's namespace.
 #pragma once
 
-constexpr int64_t kBlock = 64;  // rows whose factors are drawn at once
-constexpr int64_t kShort = 16;  // rows of at most this many elements are treated as one long row
+#include "past_caches.h"
+#include "pieces.h"
 
-// The same factor for every element of a row.
-template <class C>
-struct Constant {
-  C value;
-  C operator[](int64_t) const { return value; }
-};
-
-// The factors of `count` rows from `row` on: those given, or else drawn into `drawn`.
+// Makes the factors of `count` rows from `first` on: those given, or else drawn.
 template <class T>
-const compute_t<T>* factors(const Epsilon<T>& epsilon, int64_t row, int64_t count,
-                            compute_t<T>* drawn) {
-  if (epsilon.given != nullptr) return epsilon.given + row;
-  const auto first = static_cast<uint64_t>(epsilon.first_sample + row);
-  for (int64_t j = 0; j < count; ++j) {
-    drawn[j] = uniform_epsilon(epsilon.seed, first + static_cast<uint64_t>(j));
-  }
-  return drawn;
-}
-
-// Cuts the packed elements [begin, end) into pieces and calls
-// piece(row, offset in that row, packed position, length, factors), where factors[i] belongs to the
-// i-th element of the piece. A piece is a part of one row, or, when rows are short and `packed`,
-// many rows at once.
-template <class T, class F>
-WGAN_FAST_INLINE void for_each_piece(const Epsilon<T>& epsilon, int64_t dim, bool packed,
-                                     int64_t begin, int64_t end, F piece) {
-  compute_t<T> drawn[kBlock];
-  compute_t<T> spread[kBlock * kShort];
-  const int64_t last = (end - 1) / dim;
-  for (int64_t first = begin / dim; first <= last; first += kBlock) {
-    const int64_t count = min(last + 1 - first, kBlock);
-    const compute_t<T>* factor = factors(epsilon, first, count, drawn);
-    if (packed && dim <= kShort) {
+WGAN_FAST_INLINE auto factors_of(const Epsilon<T>& epsilon) {
+  return [&epsilon](int64_t first, int64_t count, compute_t<T>* out) {
+    const auto sample = static_cast<uint64_t>(epsilon.first_sample + first);
+    if (epsilon.given != nullptr) {
+      for (int64_t j = 0; j < count; ++j) out[j] = epsilon.given[first + j];
+    } else {
       for (int64_t j = 0; j < count; ++j) {
-        for (int64_t i = 0; i < dim; ++i) spread[j * dim + i] = factor[j];
+        out[j] = uniform_epsilon(epsilon.seed, sample + static_cast<uint64_t>(j));
       }
-      const int64_t lo = max(begin - first * dim, int64_t{0});
-      const int64_t hi = min(end - first * dim, count * dim);
-      piece(first, lo, first * dim + lo, hi - lo, spread + lo);
-      continue;
     }
-    for (int64_t j = 0; j < count; ++j) {
-      const int64_t start = (first + j) * dim;
-      const int64_t lo = max(begin - start, int64_t{0});
-      const int64_t hi = min(end - start, dim);
-      piece(first + j, lo, start + lo, hi - lo, Constant<compute_t<T>>{factor[j]});
-    }
-  }
+  };
 }
 
 template <class T>
-void interpolate(const InterpolateArgs<T>& args, int64_t begin, int64_t end) {
+void interpolate(const InterpolateArgs<T>& args, bool past_caches, int64_t begin, int64_t end) {
   const bool packed = args.real.stride == args.dim && args.fake.stride == args.dim;
-  for_each_piece(args.epsilon, args.dim, packed, begin, end,
-                 [&](int64_t row, int64_t lo, int64_t at, int64_t n, auto epsilon) {
-                   const T* __restrict real = args.real.data + row * args.real.stride + lo;
-                   const T* __restrict fake = args.fake.data + row * args.fake.stride + lo;
-                   T* __restrict out = args.out + at;
-                   for (int64_t i = 0; i < n; ++i) {
-                     const compute_t<T> from = widen(fake[i]);
-                     out[i] = narrow<T>(multiply_add(epsilon[i], widen(real[i]) - from, from));
-                   }
-                 });
+  Output<T> output(args.out, past_caches);
+  for_each_piece<compute_t<T>>(
+      args.dim, packed, output.most(), begin, end, factors_of(args.epsilon),
+      [&](Piece piece, auto epsilon) {
+        const T* __restrict real = args.real.data + piece.row * args.real.stride + piece.offset;
+        const T* __restrict fake = args.fake.data + piece.row * args.fake.stride + piece.offset;
+        T* __restrict out = output.open(piece.at);
+        for (int64_t i = 0; i < piece.n; ++i) {
+          const compute_t<T> from = widen(fake[i]);
+          out[i] = narrow<T>(multiply_add(epsilon[i], widen(real[i]) - from, from));
+        }
+        output.close(piece.at, piece.n);
+      });
 }
 
 template <class T>
-void interpolate_backward(const InterpolateBackwardArgs<T>& args, int64_t begin, int64_t end) {
+void interpolate_backward(const InterpolateBackwardArgs<T>& args, bool past_caches, int64_t begin,
+                          int64_t end) {
   const bool packed = args.grad.stride == args.dim;
-  for_each_piece(args.epsilon, args.dim, packed, begin, end,
-                 [&](int64_t row, int64_t lo, int64_t at, int64_t n, auto epsilon) {
-                   const T* __restrict grad = args.grad.data + row * args.grad.stride + lo;
-                   T* __restrict grad_real = args.grad_real + at;
-                   T* __restrict grad_fake = args.grad_fake + at;
-                   for (int64_t i = 0; i < n; ++i) {
-                     const compute_t<T> g = widen(grad[i]);
-                     grad_real[i] = narrow<T>(epsilon[i] * g);
-                     grad_fake[i] = narrow<T>((1 - epsilon[i]) * g);
-                   }
-                 });
+  Output<T> to_real(args.grad_real, past_caches);
+  Output<T> to_fake(args.grad_fake, past_caches);
+  for_each_piece<compute_t<T>>(args.dim, packed, to_real.most(), begin, end,
+                               factors_of(args.epsilon), [&](Piece piece, auto epsilon) {
+                                 const T* __restrict grad =
+                                     args.grad.data + piece.row * args.grad.stride + piece.offset;
+                                 T* __restrict grad_real = to_real.open(piece.at);
+                                 T* __restrict grad_fake = to_fake.open(piece.at);
+                                 for (int64_t i = 0; i < piece.n; ++i) {
+                                   const compute_t<T> g = widen(grad[i]);
+                                   grad_real[i] = narrow<T>(epsilon[i] * g);
+                                   grad_fake[i] = narrow<T>((1 - epsilon[i]) * g);
+                                 }
+                                 to_real.close(piece.at, piece.n);
+                                 to_fake.close(piece.at, piece.n);
+                               });
 }

@@ -12,6 +12,8 @@ namespace wgan_fast {
 using ParallelFor = void (*)(int64_t count, int64_t grain, void (*body)(int64_t, int64_t, void*),
                              void* context);
 
+// Outputs larger than the caches are written past them, to the same bits: more than 32 MiB, or than
+// the environment variable WGAN_FAST_CPU_CACHE says, in bytes.
 template <class T>
 void interpolate(const InterpolateArgs<T>& args, ParallelFor parallel_for);
 template <class T>

@@ -8,7 +8,8 @@
 // Source: Gulrajani et al., arXiv 1704.00028, equation 3.
 // Threads: forward, items of fixed size (some short rows, or one segment of a long row); backward,
 // any cut of the packed elements.
-// Traffic: forward reads N; backward reads N and writes N.
+// Traffic: forward reads N; backward reads N and writes N. The factors of the backward pass are
+// made for a block of rows at a time, on the stack.
 // Numerics: squares are summed in double, in 32 lanes and then in segments, always in the same
 // order, so that a result depends neither on the number of threads nor, below float64, on the
 // instruction set (the square of a float is exact in a double). A float64 row whose squares leave
@@ -16,6 +17,9 @@
 //
 // Included once for each instruction set, inside that set's namespace.
 #pragma once
+
+#include "past_caches.h"
+#include "pieces.h"
 
 constexpr int kLanes = 32;
 
@@ -112,25 +116,40 @@ double finish_rows(const NormPenaltyArgs<T>& args, int64_t first, int64_t rows,
 }
 
 template <class T>
-void norm_penalty_backward(const NormPenaltyBackwardArgs<T>& args, int64_t begin, int64_t end) {
-  for (int64_t b = begin / args.dim; b * args.dim < end; ++b) {
-    const double norm = args.norms[b];
+void norm_penalty_backward(const NormPenaltyBackwardArgs<T>& args, bool past_caches, int64_t begin,
+                           int64_t end) {
+  using A = compute_t<T>;
+  const auto slope = [&](int64_t b) {
     const double grad_penalty = args.grad_penalty[args.reduce ? 0 : b];
-    double slope = args.scale * grad_penalty * args.term.derivative(norm);
-    if (args.grad_norms != nullptr) slope += args.grad_norms[b];
-    const T* __restrict x = args.gradients.data + b * args.gradients.stride;
-    T* __restrict out = args.out + b * args.dim;
-    const int64_t lo = max(begin - b * args.dim, int64_t{0});
-    const int64_t hi = min(end - b * args.dim, args.dim);
-    const auto factor = static_cast<compute_t<T>>(slope / norm);
-    if (norm == 0) {
-      for (int64_t i = lo; i < hi; ++i) out[i] = narrow<T>(0);
-    } else if (factor - factor == 0) {
-      for (int64_t i = lo; i < hi; ++i) out[i] = narrow<T>(factor * widen(x[i]));
-    } else {  // the norm is so small that 1 / norm overflows, or something is not finite
-      for (int64_t i = lo; i < hi; ++i) {
-        out[i] = narrow<T>(static_cast<compute_t<T>>(slope * (widen(x[i]) / norm)));
-      }
+    const double of_term = args.scale * grad_penalty * args.term.derivative(args.norms[b]);
+    return args.grad_norms == nullptr ? of_term : of_term + args.grad_norms[b];
+  };
+  bool all_finite = true;  // the factors of the rows at hand
+  const auto factors_of = [&](int64_t first, int64_t count, A* factor) {
+    for (int64_t j = 0; j < count; ++j) {
+      const double norm = args.norms[first + j];
+      factor[j] = norm == 0 ? A(0) : static_cast<A>(slope(first + j) / norm);
     }
-  }
+    int64_t finite = 0;
+    for (int64_t j = 0; j < count; ++j) finite += factor[j] - factor[j] == 0;
+    all_finite = finite == count;
+  };
+  Output<T> output(args.out, past_caches);
+  for_each_piece<A>(
+      args.dim, args.gradients.stride == args.dim, output.most(), begin, end, factors_of,
+      [&](Piece piece, auto factor) {
+        const T* __restrict x =
+            args.gradients.data + piece.row * args.gradients.stride + piece.offset;
+        T* __restrict out = output.open(piece.at);
+        if (all_finite) {
+          for (int64_t i = 0; i < piece.n; ++i) out[i] = narrow<T>(factor[i] * widen(x[i]));
+        } else {  // a norm is so small that 1 / norm overflows, or something is not finite
+          for (int64_t i = 0; i < piece.n; ++i) {
+            const int64_t b = (piece.at + i) / args.dim;
+            const A quotient = static_cast<A>(slope(b) * (widen(x[i]) / double{args.norms[b]}));
+            out[i] = narrow<T>(factor[i] - factor[i] == 0 ? factor[i] * widen(x[i]) : quotient);
+          }
+        }
+        output.close(piece.at, piece.n);
+      });
 }

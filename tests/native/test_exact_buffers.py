@@ -64,17 +64,22 @@ def program(tmp_path_factory):
     return folder / "exact_buffers"
 
 
-def run(program: Path, capability: str, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "WGAN_FAST_CPU_CAPABILITY": capability}
-    done = subprocess.run([program, *words], env=environment, capture_output=True, text=True)
+def run(
+    program: Path, capability: str, *words: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    variables |= {"WGAN_FAST_CPU_CAPABILITY": capability}
+    done = subprocess.run(
+        [program, *words], env=os.environ | variables, capture_output=True, text=True
+    )
     if done.stdout.split("\n")[0] != capability:
         pytest.skip(f"this processor does not have {capability}")
     return done
 
 
+@pytest.mark.parametrize("cache", ["", "0"], ids=["through caches", "past caches"])
 @pytest.mark.parametrize("capability", ["baseline", "avx2", "avx512"])
-def test_no_kernel_leaves_its_buffers(program, capability):
-    done = run(program, capability)
+def test_no_kernel_leaves_its_buffers(program, capability, cache):
+    done = run(program, capability, WGAN_FAST_CPU_CACHE=cache)
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout.split()[1]) > 10**7  # it did not stop half way
 

@@ -1,6 +1,8 @@
 """Runs the compiled operators in a process of their own, and saves what they return.
 
 WGAN_FAST_CPU_CAPABILITY=avx2 python tests/ops/on_one_instruction_set.py OUTPUT
+
+With WGAN_FAST_CPU_CACHE=0 every output is written past the caches.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,10 +50,14 @@ def test_any_number_of_threads(name, dtype, threads):
 @pytest.fixture(scope="module")
 def instruction_sets(tmp_path_factory):
     """What the operators return with each instruction set that this processor has."""
-    folder, found = tmp_path_factory.mktemp("instruction_sets"), {}
+    return on_every_instruction_set(tmp_path_factory.mktemp("instruction_sets"))
+
+
+def on_every_instruction_set(folder: Path, **variables: str) -> dict[str, dict[str, Any]]:
+    found = {}
     for wanted in ("baseline", "avx2", "avx512"):
         output = folder / f"{wanted}.pt"
-        environment = {**os.environ, "WGAN_FAST_CPU_CAPABILITY": wanted}
+        environment = os.environ | variables | {"WGAN_FAST_CPU_CAPABILITY": wanted}
         subprocess.run([sys.executable, WORKER, output], env=environment, check=True)
         saved = torch.load(output, weights_only=True)
         if saved["capability"] == wanted:
@@ -83,6 +88,25 @@ def test_what_has_fma_agrees(instruction_sets):
     for key in expected:
         if "interpolate" in key:
             assert same_bits(actual[key], expected[key]), key
+
+
+def test_writing_past_the_caches_changes_no_bit(instruction_sets, tmp_path):
+    past = on_every_instruction_set(tmp_path, WGAN_FAST_CPU_CACHE="0")
+    assert past.keys() == instruction_sets.keys()
+    for capability, saved in past.items():
+        for key, results in saved["results"].items():
+            assert same_bits(results, instruction_sets[capability]["results"][key]), key
+
+
+def test_an_output_larger_than_the_caches_is_that_of_its_slices():
+    """More than 32 MiB at once, written past them; a slice of it, through them."""
+    real, fake = torch.randn(2, 9, 2**20 + 3)
+    epsilon = torch.rand(9)
+    for op, samples in (("interpolate", (real, fake)), ("interpolate_backward", (real,))):
+        whole = as_tuple(REGISTRY[op](*samples, epsilon, backend="native"))
+        for rows in (slice(0, 4), slice(4, 9)):
+            part = REGISTRY[op](*(x[rows] for x in samples), epsilon[rows], backend="native")
+            assert same_bits(part, tuple(x[rows] for x in whole))
 
 
 @pytest.mark.parametrize("capability", ["baseline", "avx2", "avx512"])
