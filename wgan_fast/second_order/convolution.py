@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .convolution_gradients import Geometry, convolve
+from .convolution_backward import Geometry
+from .convolution_gradients import convolve
 from .recording import is_plainly_recorded
 from .replace import Replacing
 

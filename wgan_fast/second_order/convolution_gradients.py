@@ -5,31 +5,21 @@ Three bilinear functions share the work:
     convolve(x, w),    input_gradient(g, w),    weight_gradient(g, x)
 
 The derivative of each is made of the other two, so they can be differentiated to any order, and
-each is one call of ``convolution`` or ``convolution_backward``.
+each is one call of ``torch.convolution`` or of ``convolution_backward.py``.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from .convolution_backward import Geometry, input_gradient, weight_gradient
 from .recording import wanted_gradients
-
-
-class Geometry(NamedTuple):
-    """What a convolution is given besides tensors, as ``torch.convolution`` takes it."""
-
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    transposed: bool
-    output_padding: tuple[int, ...]
-    groups: int
 
 
 def convolve(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
@@ -77,9 +67,6 @@ class _Convolve(Function):
         input, weight = ctx.saved_tensors
         wanted = wanted_gradients(ctx)
         grad_bias = grad.sum([0, *range(2, grad.dim())]) if wanted[2:] == [True] else None
-        if not torch.is_grad_enabled():  # nobody differentiates further: one call for both
-            both = _convolution_backward(grad, input, weight, ctx.geometry, wanted[0], wanted[1])
-            return *both, grad_bias, None
         grad_input = _input_gradient(grad, weight, input, ctx.geometry) if wanted[0] else None
         grad_weight = _weight_gradient(grad, input, weight, ctx.geometry) if wanted[1] else None
         return grad_input, grad_weight, grad_bias, None
@@ -97,7 +84,7 @@ class _InputGradient(Function):
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(grad, weight)
         ctx.geometry = geometry
-        return _convolution_backward(grad, input, weight, geometry, True, False)[0]
+        return input_gradient(grad, input, weight, geometry)
 
     @staticmethod
     def backward(ctx: Any, tangent: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -122,7 +109,7 @@ class _WeightGradient(Function):
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(grad, input)
         ctx.geometry = geometry
-        return _convolution_backward(grad, input, weight, geometry, False, True)[1]
+        return weight_gradient(grad, input, weight, geometry)
 
     @staticmethod
     def backward(ctx: Any, tangent: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -147,25 +134,10 @@ def _convolve(input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 def _input_gradient(grad: Tensor, weight: Tensor, input: Tensor, geometry: Geometry) -> Tensor:
     if torch.is_grad_enabled():
         return _InputGradient.apply(grad, weight, input.detach(), geometry)
-    return _convolution_backward(grad, input, weight, geometry, True, False)[0]
+    return input_gradient(grad, input, weight, geometry)
 
 
 def _weight_gradient(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     if torch.is_grad_enabled():
         return _WeightGradient.apply(grad, input, weight.detach(), geometry)
-    return _convolution_backward(grad, input, weight, geometry, False, True)[1]
-
-
-def _convolution_backward(
-    grad: Tensor,
-    input: Tensor,
-    weight: Tensor,
-    geometry: Geometry,
-    input_wanted: bool,
-    weight_wanted: bool,
-) -> tuple[Any, Any]:
-    mask = (input_wanted, weight_wanted, False)
-    return _aten_convolution_backward(grad, input, weight, None, *geometry, mask)[:2]
-
-
-_aten_convolution_backward = torch.ops.aten.convolution_backward.default
+    return weight_gradient(grad, input, weight, geometry)
