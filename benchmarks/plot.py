@@ -87,7 +87,13 @@ def _draw_curves(axes: Any, curves: list[Curve], column: str, factor: float) -> 
     axes.set_yscale("log")
     for scale in (axes.xaxis, axes.yaxis):
         scale.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_minor_formatter(lambda value, _: "")
+    low, high = axes.get_ylim()
+    if high > 10 * low:
+        axes.yaxis.set_minor_formatter(lambda value, _: "")
+    else:  # no power of ten may lie between
+        axes.yaxis.set_minor_formatter(
+            lambda value, _: f"{value:g}" if f"{value:e}"[0] in "1235" else ""
+        )
     axes.set_xlabel(curves[0].axis)
     axes.set_title(curves[0].critic, fontsize=9)
     axes.grid(alpha=0.3)
@@ -140,11 +146,15 @@ def bandwidth(rows: list[Row]) -> Any:
 
 
 def drift(rows: list[Row]) -> Any:
-    """The time of the fixed reference workload, case after case."""
+    """The time of the fixed reference workload, case after case, for each number of threads."""
     cases = {(row["measured"], row["case"]): row for row in rows if "reference_s" in row}
-    line = [row["reference_s"] * 1e3 for row in cases.values()]
     figure, axes = plt.subplots(figsize=(8, 2.4), layout="constrained")
-    axes.plot(line, ".-", lw=0.8, color="tab:red")
+    for threads in sorted({row["threads"] for row in rows}, reverse=True):
+        line = [(i, row) for i, row in enumerate(cases.values()) if row["threads"] == threads]
+        times = [row["reference_s"] * 1e3 for _, row in line]
+        label = f"{threads} threads" if threads != 1 else "1 thread"
+        axes.plot([i for i, _ in line], times, "o", ms=3, label=label)
+    axes.legend(fontsize=7)
     axes.set(xlabel="case, in the order of the race", ylabel="reference workload [ms]")
     axes.set_ylim(0, None)
     axes.grid(alpha=0.3)

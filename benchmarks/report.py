@@ -81,8 +81,9 @@ STEPS = (
 )
 SHARES = "Five penalties, as timed alone, over one training iteration."
 KERNELS = (
-    "wgan_fast's time, that time over the least traffic at the measured copy bandwidth (below 1 "
-    "where the arrays fit into the caches), and how many times faster it is than the others."
+    "wgan_fast's time, that time over the least traffic at the measured copy bandwidth, and how "
+    "many times faster it is than the others. Below 1 is what fits into the caches, or is so large "
+    "that wgan_fast writes it past them: PyTorch's copy reads every line before it writes it."
 )
 GROWTH = (
     "Time at the largest value, what each further one costs and the exponent of the growth there "

@@ -1,11 +1,14 @@
 """Time contestants fairly: warmed up, interleaved, by medians, with intervals of their ratios.
 
-Each round runs every contestant once, in an order that rotates, so that a machine whose speed
-drifts drifts for all of them. A fixed reference workload runs along and shows the drift.
+Each round runs every contestant once, so that a machine whose speed drifts drifts for all of them,
+and in an order of its own: who runs after a contestant that left the caches and the heap in
+disorder would otherwise always be the same. A fixed reference workload runs along and shows the
+drift.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,9 +76,9 @@ def interleaved(
         name: min(count, max(3, int(budget / max(estimate, 1e-9))))
         for name, estimate in estimates.items()
     }
-    names = list(contestants)
+    orders = random.Random(0)
     for turn in range(1, count):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+        for name in orders.sample(list(contestants), len(contestants)):
             if turn < counts[name]:
                 seconds[name].append(measure(contestants[name], repeats[name]))
     return {name: Timing(values) for name, values in seconds.items()}

@@ -208,11 +208,19 @@ def test_context_ends():
 
 def test_least_work():
     """Calls below it stay PyTorch's; twice the stride is a quarter of the work."""
-    input, weight = points(2, 3, 8, 8), points(4, 3, 3, 3)
+    input, weight = points(2, 5, 8, 8), points(4, 5, 3, 3)
     work = 2 * 8 * 8 * weight.numel()
     for limit, stride, expected in ((work, 1, True), (work + 1, 1, False), (work, 2, False)):
         replacement = room.convolutions(limit)[F.conv2d]
         assert is_replaced(replacement(F.conv2d, input, weight, stride=stride)) is expected
-    transposed = room.convolutions(2 * 8 * 8 * weight.numel())[F.conv_transpose2d]
+    transposed = room.convolutions(work)[F.conv_transpose2d]
     output = transposed(F.conv_transpose2d, input, weight.transpose(0, 1), stride=2)
     assert is_replaced(output)
+
+
+def test_less_work_is_enough_where_there_are_few_channels():
+    input, weight = points(2, 3, 8, 8), points(4, 3, 3, 3)
+    work = 32 * 2 * 8 * 8 * weight.numel()
+    for limit, expected in ((work, True), (work + 1, False)):
+        replacement = room.convolutions(limit)[F.conv2d]
+        assert is_replaced(replacement(F.conv2d, input, weight)) is expected

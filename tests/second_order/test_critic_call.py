@@ -37,7 +37,7 @@ def large():
         nn.Conv2d(3, 64, 3, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(64, 128, 3, 2, 1),
         nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(128 * 8 * 8, 1),
     ).double()  # fmt: skip
-    return critic, points(24, 3, 32, 32)
+    return critic, points(120, 3, 32, 32)
 
 
 def test_floor_of_a_large_critic(large):
@@ -107,7 +107,7 @@ class OwnConvolution(nn.Module):
 def test_calls_are_intercepted_only_where_something_is_to_be_replaced(large):
     assert modes_inside(*large) == 1
     assert modes_inside(large[0], points(1, 3, 8, 8)) == 0
-    assert modes_inside(OwnConvolution(), points(24, 3, 64, 64)) == 1
+    assert modes_inside(OwnConvolution(), points(32, 3, 64, 64)) == 1
     assert modes_inside(mlp(2, 512, 512, 1), points(4096, 2)) == 0
     assert modes_inside(nn.LSTM(2, 2), points(1, 2, 2)) == 0
     on_a_gpu = SimpleNamespace(

@@ -6,7 +6,8 @@ The room, from the door inwards:
   paths of the double backward on which all is zero (``prune.py``; which these are, is in
   ``zero_gradients.py``).
 - :func:`efficient_convolutions`, for anybody's critic call: convolutions whose second derivative
-  costs no more than it has to (``convolution.py``).
+  costs no more than it has to (``convolution.py``), their gradients to any order
+  (``convolution_gradients.py``), each computed in the fastest way (``convolution_backward.py``).
 - :func:`twice_differentiable_backends`, likewise: attention and recurrent networks that can be
   differentiated twice (``backends.py``).
 - Linear layers by the faster of PyTorch's two matrix products (``linear.py``).
