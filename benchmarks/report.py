@@ -67,7 +67,7 @@ in rounds that take each of them once. A time is the median of the rounds; a rat
 hold 1, "within noise" that it does. A goal is met if the ratio reaches it, and met within noise if
 only the interval does. The allocator's settings are the same for all, tuned to keep freed memory
 unless it says default. The penalty includes its backward pass and the drawing of the mixing
-factors. Threads of one contestant get 3 ms to come to rest before the next begins.
+factors. Threads of one contestant get 10 ms to come to rest before the next begins.
 """
 
 
