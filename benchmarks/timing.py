@@ -45,7 +45,7 @@ def interleaved(
     *,
     rounds: tuple[int, int] = (5, 30),
     budget: float = 10.0,
-    least: float = 2e-3,
+    least: float = 10e-3,
     device: str = "cpu",
 ) -> dict[str, Timing]:
     """The time of one call of each contestant, measured in interleaved rounds.
@@ -57,19 +57,26 @@ def interleaved(
             so slow that it alone would exceed this takes part in the first rounds only, three at
             least.
         least: each measurement repeats its call until it lasts about this many seconds, so that a
-            call of a microsecond is not a measurement of the clock.
+            call of a microsecond is not a measurement of the clock. What lasts less than twice as
+            long is called once more beforehand: waking the threads is no part of it.
         device: "cpu", timed by the clock, or "cuda", timed by events on the current stream.
     """
-    measure = _rested(_seconds_on_cuda if device == "cuda" else _seconds)
-    estimates = {name: measure(call, 1) for name, call in contestants.items()}
-    repeats = {
-        name: max(1, round(least / measure(call, 3))) if estimates[name] < least else 1
-        for name, call in contestants.items()
-    }
-    # What lasts long enough to be measured by a single call has run its first round already.
+    measure = _seconds_on_cuda if device == "cuda" else _seconds
+
+    def measured(name: str, repeats: int, wake: bool) -> float:
+        time.sleep(PAUSE)
+        if wake:
+            contestants[name]()
+        return measure(contestants[name], repeats)
+
+    estimates = {name: measured(name, 1, False) for name in contestants}
+    short = [name for name, estimate in estimates.items() if estimate < 2 * least]
+    estimates |= {name: measured(name, 3, True) for name in short}
+    how = {name: (max(1, round(least / estimates[name])), name in short) for name in contestants}
+    # What lasts long has run its first round already.
     seconds = {
-        name: [estimates[name] if repeats[name] == 1 else measure(call, repeats[name])]
-        for name, call in contestants.items()
+        name: [measured(name, *how[name]) if name in short else estimates[name]]
+        for name in contestants
     }
     a_round = sum(PAUSE + max(least, estimate) for estimate in estimates.values())
     count = min(max(int(budget / a_round), rounds[0]), rounds[1])
@@ -81,21 +88,8 @@ def interleaved(
     for turn in range(1, count):
         for name in orders.sample(list(contestants), len(contestants)):
             if turn < counts[name]:
-                seconds[name].append(measure(contestants[name], repeats[name]))
+                seconds[name].append(measured(name, *how[name]))
     return {name: Timing(values) for name, values in seconds.items()}
-
-
-Measure = Callable[[Call, int], float]
-
-
-def _rested(measure: Measure) -> Measure:
-    """The same, after the threads of the contestant before have come to rest."""
-
-    def measured(call: Call, repeats: int) -> float:
-        time.sleep(PAUSE)
-        return measure(call, repeats)
-
-    return measured
 
 
 def _seconds(call: Call, repeats: int) -> float:
