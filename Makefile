@@ -1,4 +1,4 @@
-# make demo    train a WGAN-GP on handwritten digits; pictures in runs/demo   (two minutes on 2 cores)
+# make demo    train a WGAN-GP on handwritten digits; pictures in runs/demo   (two to three minutes on 2 cores)
 # make test    install and run every test
 # make lint    formatting, rules and types
 # make bench   every claim of speed, measured; see bench.mk

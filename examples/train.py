@@ -1,6 +1,6 @@
 """Train a WGAN-GP with wgan_fast: on digits by default, on your own images with --data folder:PATH.
 
-    python examples/train.py                                    # two minutes on 2 cores
+    python examples/train.py                                    # two to three minutes on 2 cores
     python examples/train.py --data folder:~/pictures --size 64
     python examples/train.py --data swissroll
     python examples/train.py --method r1                        # one of gan/methods.py
