@@ -36,7 +36,6 @@ PACE = {
     "penalty": (5, 8.0),
     "step": (5, 8.0),
     "growth": (3, 4.0),
-    "memory": (0, 0.0),
 }
 QUICK_PACE = (3, 0.2)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks import timing
 from benchmarks.timing import Ratio, Timing, interleaved, ratio, resampled_medians
 
 
@@ -19,6 +20,35 @@ def test_every_round_takes_every_contestant_in_an_order_of_its_own():
     assert {"".join(sorted(order)) for order in rounds} == {"abc"}
     followed = {order[i : i + 2] for order in rounds for i in (0, 1)}
     assert followed == {"ab", "ac", "ba", "bc", "ca", "cb"}
+
+
+class Clock:
+    """A clock that only the calls move; the first call after a rest lasts longer."""
+
+    def __init__(self):
+        self.now, self.is_cold = 0.0, True
+
+    def perf_counter(self):
+        return self.now
+
+    def sleep(self, _):
+        self.is_cold = True
+
+    def call(self, warm, cold):
+        self.now += cold if self.is_cold else warm
+        self.is_cold = False
+
+
+def test_waking_up_is_no_part_of_a_short_call(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(timing, "time", clock)
+    contestants = {
+        "short": lambda: clock.call(2**-10, 2**-7),
+        "long": lambda: clock.call(1.0, 1.5),
+    }
+    found = interleaved(contestants, rounds=(6, 6))
+    assert set(found["short"].seconds) == {2**-10}
+    assert set(found["long"].seconds) == {1.5}  # called once each time, and not beforehand
 
 
 def test_the_interval_of_a_ratio_holds_it():
