@@ -1,5 +1,6 @@
 """The examples are scripts beside their package: make them importable as they import each other."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -73,3 +74,12 @@ def differing(a, b, path):
             yield from differing(x, y, f"{path}/{i}")
     elif a != b and path != "/settings/steps":
         yield f"{path}: {a} and {b}"
+
+
+def rows(run):
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_time(table):
+    return [{name: text for name, text in row.items() if name != "seconds"} for row in table]
