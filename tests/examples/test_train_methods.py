@@ -153,11 +153,12 @@ def test_a_step_is_that_of_the_papers(method, in_float64):
     list(train(ours, iter(batches)))
     torch.manual_seed(5)
     by_hand(method, theirs, batches)
+    # Gradients below 8, which have been rounded a few times. The optimisers divide them by no less
+    # than 1e-8, and take 1e-4 of that at most.
+    atol = 1e-4 / 1e-8 * 4 * 2**-50
     for network in NETWORKS:
         expected = getattr(theirs, network).state_dict()
-        torch.testing.assert_close(
-            getattr(ours, network).state_dict(), expected, rtol=1e-9, atol=1e-10
-        )
+        torch.testing.assert_close(getattr(ours, network).state_dict(), expected, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("method", METHODS)
