@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from tools import pages
-from wgan_fast import r1_penalty
-from wgan_fast.finite_difference import STEPS
+from wgan_fast import FiniteDifference, r1_penalty
+from wgan_fast._penalise.finite_differences import STEPS
 
 from .flops import FlopCounter
 
@@ -84,7 +84,7 @@ def gradient(critic: nn.Module, samples: Tensor, step: float | None) -> Tensor:
     """The gradient of R1 with respect to all parameters; exact for no step."""
     how = {}
     if step is not None:
-        how = {"double_backward": "finite_difference", "finite_difference_step": step}
+        how = {"double_backward": FiniteDifference(step)}
     penalty = r1_penalty(critic, samples, **how)
     grads = torch.autograd.grad(penalty, list(critic.parameters()), materialize_grads=True)
     return torch.cat([g.flatten().double() for g in grads])

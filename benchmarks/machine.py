@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from wgan_fast import __version__, native
+from wgan_fast import __version__
+from wgan_fast.ops import _native as native
 
 
 def processor() -> str:

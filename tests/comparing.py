@@ -13,10 +13,10 @@ from tests.critics import CRITICS, CriticCase
 #: The largest relative difference in float64 that counts as equal.
 EXACT = 1e-12
 
-#: Double backwards; see the fixture ``second_order``.
-SECOND_ORDER = ["auto", "forced", "plain"]
+#: Double backwards; see the fixture ``double_backward``.
+DOUBLE_BACKWARDS = ["pruned", "always", "plain"]
 
-every_double_backward = pytest.mark.parametrize("second_order", SECOND_ORDER, indirect=True)
+every_double_backward = pytest.mark.parametrize("double_backward", DOUBLE_BACKWARDS, indirect=True)
 
 
 def every_critic(cases: Sequence[CriticCase] = CRITICS) -> pytest.MarkDecorator:
@@ -24,10 +24,10 @@ def every_critic(cases: Sequence[CriticCase] = CRITICS) -> pytest.MarkDecorator:
     pairs = [
         pytest.param(case, choice, id=f"{case.name}-{choice}")
         for case in cases
-        for choice in SECOND_ORDER
+        for choice in DOUBLE_BACKWARDS
         if not (case.fused_attention and choice == "plain")
     ]
-    return pytest.mark.parametrize(("case", "second_order"), pairs, indirect=["second_order"])
+    return pytest.mark.parametrize(("case", "double_backward"), pairs, indirect=["double_backward"])
 
 
 Gradients = list[Tensor | None]

@@ -4,10 +4,8 @@ import hypothesis
 import pytest
 import torch
 
-from wgan_fast import native
-from wgan_fast.second_order import critic_call
-from wgan_fast.second_order.backends import RECURRENT
-from wgan_fast.second_order.convolution import convolutions
+from wgan_fast.ops import _native as native
+from wgan_fast.second_order import without_thresholds
 
 # The tensors are tiny, and on a busy machine threads would mostly wait for each other. Tests about
 # threads set their own number.
@@ -32,13 +30,12 @@ def backend(request):
 
 
 @pytest.fixture
-def second_order(request, monkeypatch):
-    """What to say as ``second_order``: "auto", "plain", or "forced", which is "auto" for critics
-    of any size. Those of the tests are so small that "auto" would leave most of them alone.
+def double_backward(request):
+    """What to say as ``double_backward``: "pruned", "plain", or "always", which is "pruned" for
+    critics of any size. Those of the tests are so small that "pruned" would leave most alone.
     """
-    if request.param != "forced":
-        return request.param
-    monkeypatch.setattr(critic_call, "_REPLACEMENTS", convolutions(0) | RECURRENT)
-    for decision in ("may_replace", "may_cut"):
-        monkeypatch.setattr(critic_call._Profile, decision, lambda profile, points: True)
-    return "auto"
+    if request.param != "always":
+        yield request.param
+        return
+    with without_thresholds():
+        yield "pruned"

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wgan_fast import fast_gradient_penalty, native
+from wgan_fast import fast_gradient_penalty
+from wgan_fast.ops import _native as native
 
 REAL = torch.randn(4, 3)
 FAKE = torch.randn(4, 3)
@@ -115,13 +116,18 @@ def test_switches(name, value):
             r"must be one of 'mean', 'sum', 'none', 'max', but it is \['mean'\]",
         ),
         ("backend", "cuda", "must be one of 'auto', 'native', 'reference', but it is 'cuda'"),
-        ("second_order", "fast", "must be one of 'auto', 'plain', but it is 'fast'"),
+        ("double_backward", "fast", "must be 'pruned', 'plain', .* but it is 'fast'"),
         ("backend", None, "must be one of 'auto', 'native', 'reference', but it is None"),
     ],
 )
 def test_choices(name, value, message):
     with pytest.raises(ValueError, match=f"^{name} {message}"):
         penalty(**{name: value})
+
+
+def test_module_must_be_one():
+    with pytest.raises(TypeError, match=r"^module must be the torch.nn.Module .* it is 'critic'"):
+        penalty(module="critic")
 
 
 @pytest.mark.parametrize("value", [2.0, "2", True, torch.tensor(2)], ids=repr)
@@ -245,7 +251,7 @@ _anything = st.one_of(
 )
 _names = ["real", "fake", "lambda_gp", "target", "one_sided", "epsilon", "generator", "reduction"]
 _names += ["chunk_size", "backend", "return_norms", "critic_args", "critic_kwargs"]
-_names += ["second_order"]
+_names += ["double_backward"]
 
 
 @given(arguments=st.dictionaries(st.sampled_from(_names), _anything, min_size=1, max_size=3))

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from wgan_fast import fast_gradient_penalty
-from wgan_fast.critic import input_gradients, module_of
+from wgan_fast._penalise.critic import input_gradients, module_of
 
 
 def samples(batch=4):
@@ -93,8 +93,9 @@ def test_errors_of_the_critic_are_its_own():
 def test_input_gradients():
     points = torch.randn(4, 3, requires_grad=True)
     gradients = input_gradients(
-        lambda x, k, *, m: (k * x**2 + m).sum(1), points, (3,), {"m": 1}, True, "auto"
-    )
+        lambda x, k, *, m: (k * x**2 + m).sum(1), points, (3,), {"m": 1},
+        create_graph=True, prune=True, module=None,
+    )  # fmt: skip
     assert torch.allclose(gradients, 6 * points)
     assert gradients.requires_grad
     assert points.grad is None

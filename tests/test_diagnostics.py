@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.comparing import assert_close
 from tests.critics import NAMED, conv_net
-from tests.textbook_variants import euclidean_norms, input_gradient, mixed
+from tests.textbook_family import euclidean_norms, input_gradient, mixed
 from wgan_fast import gradient_norms
 
 NAMES = ["mlp_relu", "dcgan", "patch_gan", "projection_labels_in_kwargs", "attention", "lstm"]

@@ -44,17 +44,17 @@ def compare(case: CriticCase, variant=(False, 1.0, "mean"), rtol=EXACT, **argume
 
 
 @every_critic()
-def test_every_critic(case, second_order, backend):
+def test_every_critic(case, double_backward, backend):
     # each critic gets one reduction, with both sides and both targets
     for variant in VARIANTS[CRITICS.index(case) % 4 :: 4]:
-        compare(case, variant, backend=backend, second_order=second_order)
+        compare(case, variant, backend=backend, double_backward=double_backward)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 @pytest.mark.parametrize("name", ["mlp_relu", "mlp_tanh", "dcgan", "projection_labels_in_kwargs"])
 @every_double_backward
-def test_every_variant(name, variant, second_order, backend):
-    compare(NAMED[name], variant, backend=backend, second_order=second_order)
+def test_every_variant(name, variant, double_backward, backend):
+    compare(NAMED[name], variant, backend=backend, double_backward=double_backward)
 
 
 def test_critics_have_norms_on_both_sides_of_the_target():
@@ -75,15 +75,15 @@ def test_critics_have_norms_on_both_sides_of_the_target():
 def test_plain_double_backward_of_fused_attention_is_refused():
     case = NAMED["attention"]
     with pytest.raises(RuntimeError, match=r"attention.* is not implemented"):
-        compare(case, second_order="plain")
+        compare(case, double_backward="plain")
 
 
 @every_critic()
-def test_loss_backward_leaves_the_same_grads(case, second_order):
+def test_loss_backward_leaves_the_same_grads(case, double_backward):
     """In a whole critic loss, by ``backward()``: also which parameters have none."""
     grads = []
     for penalty_of, choice in [
-        (fast_gradient_penalty, {"second_order": second_order}),
+        (fast_gradient_penalty, {"double_backward": double_backward}),
         (textbook_gradient_penalty, {}),
     ]:
         module, critic = case.make()
@@ -99,11 +99,11 @@ def test_loss_backward_leaves_the_same_grads(case, second_order):
 
 
 @every_critic()
-def test_autograd_grad_without_allow_unused(case, second_order):
+def test_autograd_grad_without_allow_unused(case, double_backward):
     """It raises, for a parameter that the penalty does not depend on, if the textbook's does."""
     used = []
     for penalty_of, choice in [
-        (fast_gradient_penalty, {"second_order": second_order}),
+        (fast_gradient_penalty, {"double_backward": double_backward}),
         (textbook_gradient_penalty, {}),
     ]:
         module, critic = case.make()
@@ -125,13 +125,13 @@ def _has_gradient(penalty, parameter):
 
 
 @every_critic()
-def test_single_precision(case, second_order):
+def test_single_precision(case, double_backward):
     """Every critic runs in float32 too, and the penalty is that of float64 up to rounding."""
     real, fake = case.samples(dtype=torch.float32)
     module, critic = case.make(torch.float32)
     penalty = fast_gradient_penalty(
         critic, real, fake, epsilon=case.epsilon(dtype=torch.float32), **case.arguments(),
-        second_order=second_order,
+        double_backward=double_backward,
     )  # fmt: skip
     exact = textbook_gradient_penalty(
         case.make()[1], real.double(), fake.double(), target=1.0,

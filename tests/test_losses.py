@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tests.comparing import assert_close
-from tests.textbook_variants import cross_entropy
+from tests.textbook_family import cross_entropy
 from wgan_fast import (
     Lazy,
     clip_weights_,

@@ -11,8 +11,8 @@ import torch
 
 import wgan_fast
 import wgan_fast.__main__ as report
-from wgan_fast import native
 from wgan_fast.ops import REGISTRY
+from wgan_fast.ops import _native as native
 
 PACKAGE = Path(wgan_fast.__file__).parent
 

@@ -10,7 +10,6 @@ from torch import nn
 from tests.comparing import assert_close, gradients_of
 from tests.critics import mlp
 from wgan_fast import (
-    arguments,
     dragan_penalty,
     fast_gradient_penalty,
     max_gradient_penalty,
@@ -18,6 +17,7 @@ from wgan_fast import (
     r2_penalty,
     wgan_div_penalty,
 )
+from wgan_fast._penalise import draws
 
 
 def every_penalty(critic, real, fake, **shared):
@@ -50,7 +50,7 @@ def test_subset_is_unbiased(reduction, chunk_size, monkeypatch):
     parts = []
     for chosen in itertools.combinations(range(4), 2):
         indices = torch.tensor(chosen)
-        monkeypatch.setattr(arguments, "draw_subset", lambda *_, indices=indices: indices)
+        monkeypatch.setattr(draws, "draw_subset", lambda *_, indices=indices: indices)
         parts.append(results(subset=0.5))
     for name, expected in results().items():
         estimates = torch.stack([part[name] for part in parts])
@@ -66,7 +66,7 @@ def value_and_gradient(penalty, critic):
 def test_subset_draws_every_part_alike():
     generator = torch.Generator().manual_seed(0)
     counts = collections.Counter(
-        tuple(arguments.draw_subset(0.5, 4, generator).tolist()) for _ in range(3000)
+        tuple(draws.draw_subset(0.5, 4, generator).tolist()) for _ in range(3000)
     )
     assert sorted(counts) == list(itertools.combinations(range(4), 2))
     # six parts, 500 each: 5 standard deviations

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import torch
 
-from wgan_fast import fast_gradient_penalty, native
+from wgan_fast import fast_gradient_penalty
 from wgan_fast.ops import REGISTRY
+from wgan_fast.ops import _native as native
 
 #: What PyTorch itself says when it is asked for a GPU that is not there.
 REFUSALS = ("Torch not compiled with CUDA enabled", "Found no NVIDIA driver", "No CUDA GPUs")

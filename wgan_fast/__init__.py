@@ -1,6 +1,8 @@
 """wgan_fast: the WGAN-GP gradient penalty for PyTorch, exact and fast."""
 
+from ._penalise.options import FiniteDifference
 from .diagnostics import GradientNorms, gradient_norms
+from .gradient_penalty import fast_gradient_penalty
 from .lazy import Lazy
 from .losses import (
     clip_weights_,
@@ -10,22 +12,23 @@ from .losses import (
     wasserstein_critic_loss,
     wasserstein_generator_loss,
 )
-from .penalties import fast_gradient_penalty
-from .score_differences import approximate_r1, consistency_term
-from .second_order import (
-    efficient_convolutions,
-    prune_zero_paths,
-    twice_differentiable_backends,
-)
-from .variants import (
+from .penalties import (
     dragan_penalty,
     max_gradient_penalty,
     r1_penalty,
     r2_penalty,
     wgan_div_penalty,
 )
+from .regularisers import approximate_r1, consistency_term
+from .second_order import (
+    efficient_convolutions,
+    efficient_double_backward,
+    prune_zero_paths,
+    twice_differentiable_backends,
+)
 
 __all__ = [
+    "FiniteDifference",
     "GradientNorms",
     "Lazy",
     "approximate_r1",
@@ -33,6 +36,7 @@ __all__ = [
     "consistency_term",
     "dragan_penalty",
     "efficient_convolutions",
+    "efficient_double_backward",
     "fast_gradient_penalty",
     "gan_critic_loss",
     "gradient_norms",

@@ -7,8 +7,8 @@ import sys
 
 import torch
 
-from . import __version__, fast_gradient_penalty, native
-from .ops import REGISTRY
+from . import __version__, fast_gradient_penalty
+from .ops import REGISTRY, _native
 
 
 def versions() -> list[str]:
@@ -28,13 +28,13 @@ def backends(device_type: str) -> list[str]:
     lines = [f"on {device_type}"]
     reasons: set[str] = set()
     for name in REGISTRY:
-        reason = native.why_not(name, device_type)
+        reason = _native.why_not(name, device_type)
         lines.append(f"  {name:<28} {'native' if reason is None else 'reference'}")
         if reason is not None:
             reasons.add(reason)
     if not reasons and device_type == "cpu":
-        lines.append(f"  instruction set: {native.cpu_capability()}")
-    how = native.HOW_TO_BUILD_CUDA if device_type == "cuda" else native.HOW_TO_BUILD
+        lines.append(f"  instruction set: {_native.cpu_capability()}")
+    how = _native.HOW_TO_BUILD_CUDA if device_type == "cuda" else _native.HOW_TO_BUILD
     for reason in sorted(reasons):
         lines += [f"  why not native: {reason}", f"  what to do, in the source folder: {how}"]
     return lines

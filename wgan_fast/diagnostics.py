@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .mechanism import interpolates, own, penalise
-from .options import Options, Term
+from ._penalise import penalise
+from ._penalise.options import Options, Term
+from ._penalise.points import interpolates, samples_as_points
 
 
 class GradientNorms(NamedTuple):
@@ -66,8 +67,8 @@ def gradient_norms(
         GradientNorms(real=tensor([4.]), fake=tensor([0.]), interpolates=tensor([1.]))
     """
     options = Options(
-        critic_args,
-        critic_kwargs,
+        critic_args=critic_args,
+        critic_kwargs=critic_kwargs,
         chunk_size=chunk_size,
         backend=backend,
         return_norms=True,
@@ -78,6 +79,6 @@ def gradient_norms(
     batch = real.shape[0]
     norms = [
         penalise(critic, points, batch, 0.0, Term(), options)[1]
-        for points in (own(real), own(fake), between)
+        for points in (samples_as_points(real), samples_as_points(fake), between)
     ]
     return GradientNorms(*norms)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import arguments
+from ._penalise import checks
 
 
 class Lazy:
@@ -50,7 +50,7 @@ class Lazy:
 
     def __init__(self, every: int = 16) -> None:
         if isinstance(every, bool) or not isinstance(every, int):
-            raise TypeError(f"every must be an integer, but it is {arguments.describe(every)}")
+            raise TypeError(f"every must be an integer, but it is {checks.describe(every)}")
         if every < 1:
             raise ValueError(f"every must be at least 1, but it is {every}")
         self.every = every

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import arguments
+from ._penalise import checks
 
 
 def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
@@ -147,8 +147,8 @@ def clip_weights_(critic: torch.nn.Module, c: float = 0.01) -> None:
         True
     """
     if not isinstance(critic, torch.nn.Module):
-        raise TypeError(f"critic must be a torch.nn.Module, but it is {arguments.describe(critic)}")
-    if arguments.check_number(c, "c") == 0:
+        raise TypeError(f"critic must be a torch.nn.Module, but it is {checks.describe(critic)}")
+    if checks.check_number(c, "c") == 0:
         raise ValueError("c must be above 0, but it is 0: it would set every parameter to zero")
     for parameter in critic.parameters():
         parameter.clamp_(-c, c)
@@ -157,7 +157,7 @@ def clip_weights_(critic: torch.nn.Module, c: float = 0.01) -> None:
 def _check_scores(**scores: Any) -> None:
     for name, value in scores.items():
         if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a tensor, but it is {arguments.describe(value)}")
+            raise TypeError(f"{name} must be a tensor, but it is {checks.describe(value)}")
         if not value.dtype.is_floating_point:
             raise TypeError(f"{name} must be floating, but they are {value.dtype}")
         if value.numel() == 0:

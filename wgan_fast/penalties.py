@@ -1,159 +1,208 @@
-"""The gradient penalty: the user's door."""
+"""The family of the gradient penalty: each with its points, its term and its weight.
+
+WGAN-LP, the zero-centred penalty on interpolates and those of Banach WGAN are settings of
+:func:`wgan_fast.fast_gradient_penalty`; docs/variants.md has the table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, overload
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from . import arguments
-from .mechanism import interpolates, penalise
-from .options import Keywords, Options, Term
+from ._penalise import checks, draws, penalise
+from ._penalise.options import Shared, Term, options_of
+from ._penalise.points import interpolates, samples_as_points
+
+Critic = Callable[..., Tensor]
 
 
-@overload
-def fast_gradient_penalty(
-    critic: Callable[..., Tensor],
+def r1_penalty(
+    critic: Critic, real: Tensor, *, gamma: float = 10.0, **shared: Unpack[Shared]
+) -> Any:
+    r"""R1: the squared gradient norm on real samples.
+
+    .. math:: \frac\gamma2 \, \frac1B \sum_b \left\| \nabla_{x_b} D(x_b) \right\|_2^2
+
+    Args:
+        critic: maps ``[B, *]`` to scores ``[B]`` or ``[B, *]``; every entry counts.
+        real: real samples, ``[B, *]``, as for :func:`wgan_fast.fast_gradient_penalty`. Detached.
+        gamma: the weight, at least 0.
+        shared: the keywords that all penalties share, from ``generator`` to ``return_norms``: see
+            :func:`wgan_fast.fast_gradient_penalty`.
+
+    Returns, Raises, Gradients and Numerics as for :func:`wgan_fast.fast_gradient_penalty`.
+
+    Source: Mescheder et al., "Which Training Methods for GANs do actually Converge?",
+    arXiv 1801.04406, equation 9. StyleGAN2 takes it every 16 steps: :class:`wgan_fast.Lazy`.
+
+    Example:
+        >>> critic, real = torch.nn.Linear(2, 1, bias=False), torch.randn(8, 2)
+        >>> _ = critic.weight.data.copy_(torch.tensor([[3.0, 4.0]]))
+        >>> r1_penalty(critic, real).item()
+        125.0
+    """
+    return _on_samples(critic, real, "real", gamma, shared)
+
+
+def r2_penalty(
+    critic: Critic, fake: Tensor, *, gamma: float = 10.0, **shared: Unpack[Shared]
+) -> Any:
+    r"""R2: the squared gradient norm on generated samples.
+
+    .. math:: \frac\gamma2 \, \frac1B \sum_b \left\| \nabla_{\tilde x_b} D(\tilde x_b) \right\|_2^2
+
+    Args, Returns, Raises, Gradients, Numerics and Source as for :func:`r1_penalty`, with ``fake``
+    for the generated samples, which are detached: the penalty does not reach the generator.
+
+    Example:
+        >>> critic, fake = torch.nn.Linear(2, 1, bias=False), torch.randn(8, 2)
+        >>> _ = critic.weight.data.copy_(torch.tensor([[3.0, 4.0]]))
+        >>> r2_penalty(critic, fake, gamma=2.0).item()
+        25.0
+    """
+    return _on_samples(critic, fake, "fake", gamma, shared)
+
+
+def _on_samples(critic: Critic, samples: Tensor, name: str, gamma: float, shared: Shared) -> Any:
+    weight = checks.check_number(gamma, "gamma") / 2
+    options = options_of(shared)
+    checks.check_samples(samples, name)
+    return penalise(
+        critic, samples_as_points(samples), samples.shape[0], weight, Term(target=0.0), options
+    )
+
+
+def dragan_penalty(
+    critic: Critic,
+    real: Tensor,
+    *,
+    lambda_gp: float = 10.0,
+    target: float = 1.0,
+    **shared: Unpack[Shared],
+) -> Any:
+    r"""DRAGAN: the penalty of WGAN-GP in the surroundings of the real samples.
+
+    .. math:: \lambda \, \frac1B \sum_b \left( \left\| \nabla D(\hat x_b) \right\|_2 - target
+              \right)^2, \qquad \hat x_b = x_b + \tfrac12 \operatorname{std}(x) \, u_b,
+              \quad u_b \sim U(0, 1)
+
+    with one number ``std(x)`` for the batch, and a number of its own in ``u`` for each entry.
+
+    Args:
+        critic: maps ``[B, *]`` to scores ``[B]`` or ``[B, *]``; every entry counts.
+        real: real samples :math:`x`, ``[B, *]``, as for :func:`wgan_fast.fast_gradient_penalty`.
+            Detached.
+        lambda_gp: the weight :math:`\lambda`, at least 0.
+        target: the gradient norm that costs nothing, at least 0; the paper's k.
+        shared: the keywords that all penalties share: see :func:`wgan_fast.fast_gradient_penalty`.
+            :math:`u` is ``torch.rand(real.shape, generator=generator)``, drawn for the whole batch
+            at once: slicing does not change it.
+
+    Returns, Raises, Gradients and Numerics as for :func:`wgan_fast.fast_gradient_penalty`.
+
+    Source: Kodali et al., "On Convergence and Stability of GANs", arXiv 1705.07215;
+    the perturbation is that of the authors' code.
+
+    Example:
+        >>> critic, real = torch.nn.Linear(2, 1), torch.randn(8, 2)
+        >>> dragan_penalty(critic, real).backward()
+    """
+    lambda_gp = checks.check_number(lambda_gp, "lambda_gp")
+    term = Term(target)
+    options = options_of(shared)
+    checks.check_samples(real, "real")
+    real = real.detach()
+    uniform = draws.draw_like(torch.rand, real, options.generator)
+    perturbed = real + 0.5 * real.std(correction=0) * uniform
+    return penalise(critic, samples_as_points(perturbed), real.shape[0], lambda_gp, term, options)
+
+
+def wgan_div_penalty(
+    critic: Critic,
     real: Tensor,
     fake: Tensor,
     *,
-    lambda_gp: float = ...,
-    target: float = ...,
-    one_sided: bool = ...,
-    epsilon: Tensor | None = ...,
-    return_norms: Literal[False] = ...,
-    **shared: Unpack[Keywords],
-) -> Tensor: ...
+    k: float = 2.0,
+    p: float = 6.0,
+    epsilon: Tensor | None = None,
+    **shared: Unpack[Shared],
+) -> Any:
+    r"""WGAN-div: a power of the gradient norm, without a target.
+
+    .. math:: k \, \frac1B \sum_b \left\| \nabla_{\hat x_b} D(\hat x_b) \right\|_2^p, \qquad
+              \hat x_b = \epsilon_b \, x_b + (1 - \epsilon_b) \, \tilde x_b
+
+    Args:
+        critic: maps ``[B, *]`` to scores ``[B]`` or ``[B, *]``; every entry counts.
+        real: real samples :math:`x`, ``[B, *]``, as for :func:`wgan_fast.fast_gradient_penalty`.
+            Detached.
+        fake: generated samples :math:`\tilde x`, the same shape, dtype and device. Detached.
+        k: the weight, at least 0.
+        p: the power, at least 1.
+        epsilon: the mixing factors, ``[B]`` in [0, 1]; drawn by default.
+        shared: the keywords that all penalties share: see :func:`wgan_fast.fast_gradient_penalty`.
+
+    Returns, Raises, Gradients and Numerics as for :func:`wgan_fast.fast_gradient_penalty`.
+
+    Source: Wu et al., "Wasserstein Divergence for GANs", arXiv 1712.01026.
+
+    Example:
+        >>> critic = torch.nn.Linear(2, 1, bias=False)
+        >>> _ = critic.weight.data.copy_(torch.tensor([[1.0, 1.0]]))
+        >>> real, fake = torch.randn(2, 8, 2)
+        >>> round(wgan_div_penalty(critic, real, fake).item(), 3)  # 2 * sqrt(2)**6
+        16.0
+    """
+    k = checks.check_number(k, "k")
+    p = checks.check_number(p, "p", least=1.0)
+    options = options_of(shared)
+    points = interpolates(real, fake, epsilon, options)
+    return penalise(critic, points, real.shape[0], k, Term(target=0.0, power=p), options)
 
 
-@overload
-def fast_gradient_penalty(
-    critic: Callable[..., Tensor],
-    real: Tensor,
-    fake: Tensor,
-    *,
-    lambda_gp: float = ...,
-    target: float = ...,
-    one_sided: bool = ...,
-    epsilon: Tensor | None = ...,
-    return_norms: Literal[True],
-    **shared: Unpack[Keywords],
-) -> tuple[Tensor, Tensor]: ...
-
-
-def fast_gradient_penalty(
-    critic: Callable[..., Tensor],
+def max_gradient_penalty(
+    critic: Critic,
     real: Tensor,
     fake: Tensor,
     *,
     lambda_gp: float = 10.0,
-    target: float = 1.0,
-    one_sided: bool = False,
     epsilon: Tensor | None = None,
-    generator: torch.Generator | None = None,
-    critic_args: tuple[Any, ...] = (),
-    critic_kwargs: Mapping[str, Any] | None = None,
-    reduction: str = "mean",
-    chunk_size: int | None = None,
-    backend: str = "auto",
-    second_order: str = "auto",
-    norm: float = 2,
-    double_backward: str = "exact",
-    finite_difference_step: float | None = None,
-    subset: float | None = None,
-    return_norms: bool = False,
-) -> Tensor | tuple[Tensor, Tensor]:
-    r"""The gradient penalty of WGAN-GP, ready to be added to the critic's loss.
+    **shared: Unpack[Shared],
+) -> Any:
+    r"""MaxGP: the square of the largest gradient norm in the batch.
 
-    .. math:: \lambda \, \frac1B \sum_b \left( \left\| \nabla_{\hat x_b} D(\hat x_b) \right\|_2
-              - target \right)^2, \qquad
+    .. math:: \lambda \, \max_b \left\| \nabla_{\hat x_b} D(\hat x_b) \right\|_2^2, \qquad
               \hat x_b = \epsilon_b \, x_b + (1 - \epsilon_b) \, \tilde x_b
 
-    It takes the place of the ten lines that draw :math:`\epsilon`, interpolate, differentiate the
-    critic :math:`D` and penalise the norm of each sample's gradient over all its dimensions.
+    The largest slope that the batch shows is a lower bound of the critic's Lipschitz constant.
 
     Args:
-        critic: maps ``[B, *]`` to scores ``[B]`` or ``[B, *]``; every entry counts. A module or any
-            function.
-        real: real samples :math:`x`, ``[B, *]``, float64, float32, bfloat16 or float16, any dense
-            layout. Detached: the penalty reaches the critic's parameters and nothing else.
+        critic: maps ``[B, *]`` to scores ``[B]`` or ``[B, *]``; every entry counts.
+        real: real samples :math:`x`, ``[B, *]``, as for :func:`wgan_fast.fast_gradient_penalty`.
+            Detached.
         fake: generated samples :math:`\tilde x`, the same shape, dtype and device. Detached.
-        lambda_gp: the weight :math:`\lambda` of the penalty, at least 0.
-        target: the gradient norm that costs nothing, at least 0.
-        one_sided: penalise only norms above the target (WGAN-LP).
-        epsilon: the mixing factors, ``[B]`` in [0, 1], to reproduce a draw; by default they are
-            drawn uniformly, one for each sample.
-        generator: where the draw comes from; by default the one that ``torch.manual_seed`` governs.
-            On the CPU or on the device of the samples.
-        critic_args: positional arguments for the critic after its input, such as labels.
-        critic_kwargs: keyword arguments for the critic.
-        reduction: "mean" over the batch, "sum", "max", or "none" for each sample's penalty.
-        chunk_size: go through the batch in slices of this many samples: the same penalty and
-            gradients, in memory that grows with the slice. Tensors in ``critic_args`` and
-            ``critic_kwargs`` that have ``B`` rows are sliced along. With "none" and "max", the
-            critic is called again in the backward pass.
-        backend: "auto" takes the compiled kernels where there are any, "native" insists on them,
-            "reference" is plain PyTorch.
-        second_order: "auto" leaves out of the double backward what is zero by construction,
-            replaces its convolutions, and on some processors its linear layers, by faster ones, and
-            switches attention and recurrent networks to backends that can be differentiated twice;
-            the numbers are PyTorch's. "plain" is PyTorch's own double backward.
-        norm: of the input gradient: 2; 1, which is dual to the maximum norm of the samples (the
-            critic becomes Lipschitz with respect to their largest difference in any entry); or
-            ``math.inf``, dual to their 1-norm. Both in plain PyTorch. Banach WGAN's
-            :math:`(n / \gamma - 1)^2` is ``target=gamma`` with ``lambda_gp / gamma**2``.
-        double_backward: "exact", or "finite_difference" for a critic that cannot be differentiated
-            twice: the same value, and its parameter gradient by a central difference of
-            first-order passes. Takes the score of a sample to depend on that sample alone.
-        finite_difference_step: the step along the normalised gradient, in units of the norm of the
-            sample, or of 1 for shorter samples. By default 5e-3, for float64 1e-6, and for half
-            precision 0.1 (float16) and 0.2 (bfloat16). docs/variants.md tells the errors, and why
-            critics with kinks (ReLU) may want a larger one.
-        subset: estimate the penalty from a random part of the batch, such as 0.25, for as much less
-            work: the expectation is the same. With "none", ``B`` is then the size of the part.
-        return_norms: also return the gradient norm of each sample.
+        lambda_gp: the weight :math:`\lambda`, at least 0.
+        epsilon: the mixing factors, ``[B]`` in [0, 1]; drawn by default.
+        shared: the keywords that all penalties share: see :func:`wgan_fast.fast_gradient_penalty`.
+            There is no ``reduction``, and no ``subset``, whose maximum would be a smaller one.
 
-    Returns:
-        The penalty, a scalar (``[B]`` for "none"), float64 for float64 samples and float32 for all
-        others. With ``return_norms``, the pair ``(penalty, norms)``, norms ``[B]`` without a graph.
+    Returns, Raises and Numerics as for :func:`wgan_fast.fast_gradient_penalty`.
 
-    Raises:
-        TypeError: if an argument, or what the critic returns, has the wrong type or dtype.
-        ValueError: if shapes, devices or values do not fit, the batch is empty, or the critic's
-            scores are not one row for each sample or do not depend on its input.
-        RuntimeError: inside ``torch.inference_mode()``, or if the backend is not there.
+    Gradients: those of the sample with the largest norm; samples that tie share it evenly.
 
-    Gradients: with respect to everything that the critic's scores depend on, except real and fake;
-    to any order, with ``chunk_size`` or finite differences to the first. Zero for a sample whose
-    gradient norm is zero. Under ``torch.no_grad()`` the value is the same and has no graph.
-
-    Numerics: norms and penalty are computed in float32 (float64 for float64 samples) from sums in
-    float64 on the CPU; they do not depend on the number of threads. The same seed draws the same
-    mixing factors on every backend and device, in every dtype, chunked or not.
-
-    Source: Gulrajani et al., "Improved Training of Wasserstein GANs", arXiv 1704.00028, equation 3
-    and algorithm 1; one-sided: Petzka et al., arXiv 1709.08894.
+    Source: Zhou et al., "Lipschitz Generative Adversarial Nets", arXiv 1902.05687.
 
     Example:
-        >>> _ = torch.manual_seed(0)
-        >>> critic = torch.nn.Sequential(
-        ...     torch.nn.Linear(2, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1)
-        ... )
-        >>> real, fake = torch.randn(2, 256, 2)
-        >>> penalty, norms = fast_gradient_penalty(critic, real, fake, return_norms=True)
-        >>> loss = critic(fake).mean() - critic(real).mean() + penalty
-        >>> loss.backward()
-        >>> norms.shape
-        torch.Size([256])
+        >>> critic = lambda x: (x**2).sum(1)  # the gradient is 2 x
+        >>> real, fake = torch.tensor([[1.0, 0.0], [0.0, 3.0]]), torch.zeros(2, 2)
+        >>> max_gradient_penalty(critic, real, fake, lambda_gp=1.0, epsilon=torch.ones(2)).item()
+        36.0
     """
-    lambda_gp = arguments.check_number(lambda_gp, "lambda_gp")
-    term = Term(target, one_sided)
-    options = Options(
-        critic_args, critic_kwargs, reduction, chunk_size, backend, second_order, norm,
-        double_backward, finite_difference_step, subset, generator, return_norms,
-    )  # fmt: skip
+    lambda_gp = checks.check_number(lambda_gp, "lambda_gp")
+    options = options_of(shared, reduction="max")
     points = interpolates(real, fake, epsilon, options)
-    return penalise(critic, points, real.shape[0], lambda_gp, term, options)
+    return penalise(critic, points, real.shape[0], lambda_gp, Term(target=0.0), options)

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wgan_fast import native, ops
+from wgan_fast import ops
+from wgan_fast.ops import _native as native
 
 from ..contestants import UnavailableError
 from .case import Build, Case, Step

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from gan import methods, models
 from gan.methods import METHODS
 
-from tests import textbook, textbook_variants
+from tests import textbook, textbook_family
 from wgan_fast import ops
 
 BATCH = 6
@@ -53,12 +53,12 @@ def zero_centred(critic, real, fake, weight):
 
 def wgan_div(critic, real, fake, weight):
     epsilon = drawn_epsilon(real)
-    return textbook_variants.textbook_wgan_div(critic, real, fake, epsilon=epsilon, k=weight)
+    return textbook_family.textbook_wgan_div(critic, real, fake, epsilon=epsilon, k=weight)
 
 
 def max_gp(critic, real, fake, weight):
     epsilon = drawn_epsilon(real)
-    return textbook_variants.textbook_max_gradient(
+    return textbook_family.textbook_max_gradient(
         critic, real, fake, epsilon=epsilon, lambda_gp=weight
     )
 
@@ -69,25 +69,25 @@ def ct_gan(critic, real, fake, weight):
     for _ in range(2):
         features = critic[:-1](real)
         passes.append((critic[-1](features), features))
-    return penalty + textbook_variants.textbook_consistency(*passes)
+    return penalty + textbook_family.textbook_consistency(*passes)
 
 
 def r1(critic, real, fake, weight):
-    return textbook_variants.textbook_r1(critic, real, gamma=weight)
+    return textbook_family.textbook_r1(critic, real, gamma=weight)
 
 
 def r2(critic, real, fake, weight):
-    return textbook_variants.textbook_r1(critic, fake, gamma=weight)
+    return textbook_family.textbook_r1(critic, fake, gamma=weight)
 
 
 def approximate_r1(critic, real, fake, weight):
     noise = torch.randn(real.shape, dtype=torch.float64)
-    return textbook_variants.textbook_approximate_r1(critic, real, noise=noise, lambda_r1=weight)
+    return textbook_family.textbook_approximate_r1(critic, real, noise=noise, lambda_r1=weight)
 
 
 def dragan(critic, real, fake, weight):
     uniform = torch.rand(real.shape, dtype=torch.float64)
-    return textbook_variants.textbook_dragan(critic, real, uniform=uniform, lambda_gp=weight)
+    return textbook_family.textbook_dragan(critic, real, uniform=uniform, lambda_gp=weight)
 
 
 # The papers' penalties and weights.

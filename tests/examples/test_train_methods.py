@@ -10,7 +10,7 @@ from gan.methods import METHODS
 from gan.options import settings_of
 from gan.run import METRICS, Metrics, Run
 
-from tests import textbook, textbook_variants
+from tests import textbook, textbook_family
 from wgan_fast import ops
 
 from .conftest import TINY, assert_same_state, checkpoint, rows, without_time
@@ -121,7 +121,7 @@ def by_hand(method, run, batches):
             epsilon = ops.drawn_epsilon(real, torch.randint(2**63 - 1, ()))
             loss += textbook.textbook_gradient_penalty(critic, real, fake, epsilon=epsilon)
         if method == "r1":
-            loss += textbook_variants.textbook_r1(critic, real)
+            loss += textbook_family.textbook_r1(critic, real)
         critic.zero_grad()
         loss.backward()
         run.critic_optimizer.step()

@@ -15,8 +15,8 @@ import torch
 from tests.cuda import backend as cuda
 from tests.simt import build as simulation
 from tests.simt.backend import SimulatedGpu
-from wgan_fast import native
 from wgan_fast.ops import REGISTRY
+from wgan_fast.ops import _native as native
 
 Operators = dict[str, Callable[..., Any]]
 

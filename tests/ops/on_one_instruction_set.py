@@ -18,8 +18,8 @@ from tests.ops.arguments import arguments
 from tests.ops.compare import as_tuple
 from tests.ops.layouts import DTYPES, LAYOUTS, SHAPES
 from tests.ops.test_conversions import every_pattern, neighbours_of_every_boundary
-from wgan_fast import native
 from wgan_fast.ops import REGISTRY
+from wgan_fast.ops import _native as native
 
 
 def last_bits_of_norms(dtype: torch.dtype) -> torch.Tensor:

@@ -16,8 +16,8 @@ from tests.ops.backends import ARITHMETIC
 from tests.ops.compare import as_tuple, bits, check_close, same_bits
 from tests.ops.layouts import DTYPES, LAYOUTS
 from tests.ops.textbook import TEXTBOOK
-from wgan_fast import native
 from wgan_fast.ops import REGISTRY
+from wgan_fast.ops import _native as native
 
 pytestmark = pytest.mark.skipif(native.failure is not None, reason=f"no kernels: {native.failure}")
 #: Enough work for two threads, cut in the middle of a row, of a block of rows, of a segment.

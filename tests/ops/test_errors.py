@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wgan_fast import native
 from wgan_fast.ops import REGISTRY, interpolate, norm_penalty, random_interpolate
+from wgan_fast.ops import _native as native
 
 NATIVE = pytest.param(
     "native",

@@ -8,7 +8,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from tests.ops.compare import same_bits
 from tests.ops.layouts import DTYPES, LAYOUTS, away_from_kinks
-from wgan_fast import native
+from wgan_fast.ops import _native as native
 from wgan_fast.ops import drawn_epsilon, interpolate, norm_penalty, random_interpolate
 
 SHAPES = [(3,), (4, 1), (2, 5), (2, 3, 2, 2)]

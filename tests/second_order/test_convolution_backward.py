@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.second_order.twice import assert_exact, points
-from wgan_fast.second_order import convolution_backward as room
-from wgan_fast.second_order.convolution_backward import Geometry
+from wgan_fast.second_order.layers import convolution_backward as room
+from wgan_fast.second_order.layers.convolution_backward import Geometry
 
 theirs = torch.ops.aten.convolution_backward.default
 

@@ -2,6 +2,7 @@
 
 import weakref
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,12 +21,14 @@ from tests.second_order.twice import (
     points,
     unchanged,
 )
-from wgan_fast.second_order import convolution as room
 from wgan_fast.second_order import (
     efficient_convolutions,
     prune_zero_paths,
     twice_differentiable_backends,
+    without_thresholds,
 )
+from wgan_fast.second_order._layer import Replacing
+from wgan_fast.second_order.layers import CONVOLUTION
 
 pytestmark = [
     # PyTorch's own: about a copy that one of these geometries asks for, and about itself when its
@@ -206,21 +209,30 @@ def test_context_ends():
         assert is_replaced(F.conv2d(input, weight))
 
 
-def test_least_work():
-    """Calls below it stay PyTorch's; twice the stride is a quarter of the work."""
+def works(function, *args, **kwargs):
+    """What the table takes for the work of one call."""
+    return CONVOLUTION.work(*CONVOLUTION.functions[function](function, *args, **kwargs))
+
+
+def test_work():
+    """Positions times weights; twice the stride is a quarter of it."""
     input, weight = points(2, 5, 8, 8), points(4, 5, 3, 3)
     work = 2 * 8 * 8 * weight.numel()
-    for limit, stride, expected in ((work, 1, True), (work + 1, 1, False), (work, 2, False)):
-        replacement = room.convolutions(limit)[F.conv2d]
-        assert is_replaced(replacement(F.conv2d, input, weight, stride=stride)) is expected
-    transposed = room.convolutions(work)[F.conv_transpose2d]
-    output = transposed(F.conv_transpose2d, input, weight.transpose(0, 1), stride=2)
-    assert is_replaced(output)
+    assert works(F.conv2d, input, weight) == work
+    assert works(F.conv2d, input, weight, stride=2) == work // 4
+    assert works(F.conv_transpose2d, input, weight.transpose(0, 1), stride=2) == work
 
 
-def test_less_work_is_enough_where_there_are_few_channels():
+def test_few_channels_count_32_times():
     input, weight = points(2, 3, 8, 8), points(4, 3, 3, 3)
-    work = 32 * 2 * 8 * 8 * weight.numel()
-    for limit, expected in ((work, True), (work + 1, False)):
-        replacement = room.convolutions(limit)[F.conv2d]
-        assert is_replaced(replacement(F.conv2d, input, weight)) is expected
+    assert works(F.conv2d, input, weight) == 32 * 2 * 8 * 8 * weight.numel()
+
+
+def test_least_work():
+    """Calls below it stay PyTorch's."""
+    input, weight = points(2, 5, 8, 8), points(4, 5, 3, 3)
+    for least, expected in ((works(F.conv2d, input, weight), True), (2**40, False)):
+        with Replacing([replace(CONVOLUTION, least_work=least)]):
+            assert is_replaced(F.conv2d(input, weight)) is expected
+        with without_thresholds(), Replacing([replace(CONVOLUTION, least_work=least)]):
+            assert is_replaced(F.conv2d(input, weight))

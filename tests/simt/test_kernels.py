@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wgan_fast.ops._registry import REGISTRY
+from wgan_fast.ops._op import REGISTRY
 
 from .backend import SimulatedGpu
 from .build import load

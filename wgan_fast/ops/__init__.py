@@ -1,6 +1,6 @@
 """The fused operators: ``random_interpolate``, ``interpolate`` and ``norm_penalty``."""
 
-from ._registry import REGISTRY
+from ._op import REGISTRY
 from .interpolate import interpolate
 from .norm_penalty import norm_penalty
 from .random_interpolate import drawn_epsilon, random_interpolate

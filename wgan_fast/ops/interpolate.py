@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ._checks import check_pair, check_samples, check_vector
 from ._layout import as_rows, compute_dtype, empty_packed_like, packed_like, per_sample, rows_like
-from ._registry import Op
+from ._op import Op
 
 
 def interpolate(real: Tensor, fake: Tensor, epsilon: Tensor, *, backend: str = "auto") -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ._checks import check_samples, check_vector
 from ._layout import as_rows, compute_dtype, empty_packed_like, packed_like, per_sample
-from ._registry import Op
+from ._op import Op
 
 
 def norm_penalty(

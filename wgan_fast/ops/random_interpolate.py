@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ._checks import check_pair, check_samples, check_seed
 from ._layout import as_rows, compute_dtype, empty_packed_like, rows_like
-from ._registry import Op
+from ._op import Op
 from .interpolate import mix, split
 from .philox import uniform_epsilon
 

@@ -1,30 +1,27 @@
-"""Double backward at its floor: differentiate a critic twice, and do nothing twice or for nothing.
+"""The double backward, with nothing done twice or for nothing.
 
-The room, from the door inwards:
+For anybody who differentiates a function's gradient again:
 
-- :func:`prune_zero_paths`, for anybody's gradients made with ``create_graph=True``: leaves out the
-  paths of the double backward on which all is zero (``prune.py``; which these are, is in
-  ``zero_gradients.py``).
-- :func:`efficient_convolutions`, for anybody's critic call: convolutions whose second derivative
-  costs no more than it has to (``convolution.py``), their gradients to any order
-  (``convolution_gradients.py``), each computed in the fastest way (``convolution_backward.py``).
-- :func:`twice_differentiable_backends`, likewise: attention and recurrent networks that can be
-  differentiated twice (``backends.py``).
-- Linear layers by the faster of PyTorch's two matrix products (``linear.py``).
-- :class:`CriticCall` is all of it together, each where it pays: what the penalties use
-  (``critic_call.py``).
+- :func:`efficient_double_backward`: all of it together, each part where it pays; what the penalties
+  use (``context.py``; what pays for a critic is remembered in ``_profile.py``).
+- :func:`prune_zero_paths`: leaves out the paths on which all is zero (``prune.py``; which these
+  are, is in ``zero_gradients.py``).
+- :func:`efficient_convolutions` and :func:`twice_differentiable_backends`: the layers that are
+  computed otherwise, one file for each kind (``layers``).
+- :func:`without_thresholds`: all of this for the smallest critics, too; for tests and benchmarks.
 
-It needs nothing but PyTorch, and nothing else in this package.
+It needs nothing but PyTorch, and of this package ``_torch_internals.py`` alone.
 """
 
-from .backends import twice_differentiable_backends
-from .convolution import efficient_convolutions
-from .critic_call import CriticCall
+from ._thresholds import without_thresholds
+from .context import efficient_double_backward, twice_differentiable_backends
+from .layers.convolution import efficient_convolutions
 from .prune import prune_zero_paths
 
 __all__ = [
-    "CriticCall",
     "efficient_convolutions",
+    "efficient_double_backward",
     "prune_zero_paths",
     "twice_differentiable_backends",
+    "without_thresholds",
 ]

@@ -125,3 +125,27 @@ SILENT_GRADIENTS: dict[str, tuple[int, ...]] = {
     "GridSampler2DCpuFallbackBackwardBackward0": (1,),
     "CudnnGridSamplerBackwardBackward0": (0,),
 }
+
+#: The functions that cost most: sparing one of them pays for more than sparing any other.
+PRODUCTS = [
+    "AddmmBackward0",
+    "AddbmmBackward0",
+    "AddmvBackward0",
+    "AddrBackward0",
+    "BaddbmmBackward0",
+    "BmmBackward0",
+    "ConvolutionBackward0",
+    "ConvolutionOverrideableBackward0",
+    "DotBackward0",
+    "LinearBackward0",
+    "MkldnnConvolutionBackward0",
+    "MkldnnLinearBackward0",
+    "MmBackward0",
+    "MpsConvolutionBackward0",
+    "MvBackward0",
+    "SlowConv2DBackward0",
+    "SlowConv3DBackward0",
+]
+
+#: Functions that may give their first input a sparse gradient (where they were told to).
+SPARSE_GRADIENTS = ["EmbeddingBackward0", "EmbeddingBagBackward0", "GatherBackward0"]

@@ -1,4 +1,4 @@
-"""The one mechanism behind every penalty: points, per-sample gradient, term, reduction."""
+"""What is behind every penalty: points, per-sample gradients, a term of their norms, reduction."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import arguments, ops
-from .critic import check_critic, input_gradients, warn_of_batch_norm
-from .finite_difference import penalty_by_differences
+from .. import ops
+from . import checks, draws
+from .chunks import concatenated, cut_off, slice_arguments, slices_of, summed
+from .critic import check_critic, input_gradients, module_of, warn_of_batch_norm
+from .finite_differences import penalty_by_differences
 from .options import Options, Term
-from .slices import concatenated, cut_off, part_of, slice_arguments, slices_of, summed
-
-#: Makes the points of some rows of the batch, ``[b, *]``, detached.
-Points = Callable[[Any], Tensor]
+from .points import Points
 
 
 def penalise(
@@ -41,26 +40,29 @@ def penalise(
         The penalty, or ``(penalty, norms)``, as the options say.
     """
     check_critic(critic)
-    warn_of_batch_norm(critic)
-    arguments.check_inference_mode()
+    module = module_of(critic) if options.module is None else options.module
+    warn_of_batch_norm(module)
+    checks.check_inference_mode()
     create_graph = torch.is_grad_enabled()
     chosen, count = None, batch
     if options.subset is not None:
-        chosen = arguments.draw_subset(options.subset, batch, options.generator)
+        chosen = draws.draw_subset(options.subset, batch, options.generator)
         count = chosen.shape[0]
     cost = _cost(weight, batch, count, term, options)
 
+    differences, prune = options.finite_difference, options.double_backward == "pruned"
     given = (tuple(options.critic_args), dict(options.critic_kwargs or {}))
 
     def evaluate(piece: slice) -> tuple[Tensor, Tensor, Tensor]:
         rows = piece if chosen is None else chosen[piece]
         x = points(rows).requires_grad_()
         args, kwargs = slice_arguments(given, rows, batch) if x.shape[0] < batch else given
-        if create_graph and options.double_backward == "finite_difference":
-            step = options.finite_difference_step
-            return *penalty_by_differences(critic, x, args, kwargs, cost, step), x
+        if create_graph and differences is not None:
+            return *penalty_by_differences(critic, x, args, kwargs, cost, differences, module), x
         with torch.enable_grad():
-            gradients = input_gradients(critic, x, args, kwargs, create_graph, options.second_order)
+            gradients = input_gradients(
+                critic, x, args, kwargs, create_graph=create_graph, prune=prune, module=module
+            )
         return *cost(gradients), x
 
     pieces = slices_of(count, options.chunk_size)
@@ -91,37 +93,3 @@ def _cost(
         backend=options.backend,
     )
     return cost if options.norm == 2 else functools.partial(cost, norm=options.norm)
-
-
-def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Options) -> Points:
-    """Makes the points between the real and fake samples of some rows.
-
-    The mixing factors are those given, or drawn from one seed, so that they do not depend on how
-    the batch is sliced.
-    """
-    arguments.check_pair(real, fake)
-    real, fake, backend = detached(real), detached(fake), options.backend
-    if epsilon is not None:
-        drawing = options.generator is not None and options.subset is not None
-        factors = arguments.check_epsilon(epsilon, real, None if drawing else options.generator)
-    else:
-        seed = arguments.draw_seed(options.generator, real)
-        if options.subset is None:  # the rows are a slice
-            return lambda rows: ops.random_interpolate(
-                part_of(real, rows), part_of(fake, rows), seed, rows.start, backend=backend
-            )
-        factors = ops.drawn_epsilon(real, seed)
-    return lambda rows: ops.interpolate(
-        part_of(real, rows), part_of(fake, rows), part_of(factors, rows), backend=backend
-    )
-
-
-def detached(samples: Tensor) -> Tensor:
-    """The samples without a graph; themselves if they have none."""
-    return samples.detach() if samples.requires_grad else samples
-
-
-def own(samples: Tensor) -> Points:
-    """The samples themselves as points."""
-    points = samples.clone() if samples.is_inference() else samples.detach()
-    return functools.partial(part_of, points)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
@@ -142,16 +142,32 @@ def check_norm(norm: Any, backend: str) -> None:
         )
 
 
-def check_step(step: Any, double_backward: str) -> None:
-    if step is None:
-        return
-    if double_backward == "exact":
+def check_double_backward(choice: Any, settings: type) -> None:
+    if not isinstance(choice, settings):
         raise ValueError(
-            "finite_difference_step must be None unless double_backward='finite_difference', but "
-            f"it is {describe(step)}"
+            "double_backward must be 'pruned', 'plain', 'finite_difference' or a "
+            f"{settings.__name__}, but it is {describe(choice)}"
         )
-    if check_number(step, "finite_difference_step") == 0:
-        raise ValueError("finite_difference_step must be above 0, but it is 0")
+
+
+def check_module(module: Any) -> None:
+    if not isinstance(module, torch.nn.Module):
+        raise TypeError(
+            "module must be the torch.nn.Module whose parameters the critic uses, or None, but it "
+            f"is {describe(module)}"
+        )
+
+
+def check_critic_arguments(args: Any, kwargs: Any) -> None:
+    if not isinstance(args, tuple | list):
+        raise TypeError(
+            "critic_args must be a tuple of positional arguments, but it is "
+            f"{describe(args)}; write (labels,) for a single one"
+        )
+    if kwargs is not None and not isinstance(kwargs, Mapping):
+        raise TypeError(
+            f"critic_kwargs must be a dict of keyword arguments, but it is {describe(kwargs)}"
+        )
 
 
 def check_subset(subset: Any, reduction: str) -> None:
@@ -169,42 +185,3 @@ def check_subset(subset: Any, reduction: str) -> None:
 def check_generator(generator: Any) -> None:
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"generator must be a torch.Generator, but it is {describe(generator)}")
-
-
-def draw_seed(generator: torch.Generator | None, samples: Tensor) -> Tensor:
-    """The seed of one draw of mixing factors, from the generator in use: one int64 number.
-
-    It is drawn on the CPU, where it costs no launch and no waiting. Only while a CUDA graph is
-    being captured is it drawn on the device, so that every replay draws anew.
-    """
-    device = torch.device("cpu")
-    if generator is not None:
-        device = _device_of(generator, samples)
-    elif samples.is_cuda and torch.cuda.is_current_stream_capturing():
-        device = samples.device
-    return torch.randint(2**63 - 1, (), generator=generator, device=device)
-
-
-def draw_like(
-    draw: Callable[..., Tensor], samples: Tensor, generator: torch.Generator | None
-) -> Tensor:
-    """Random numbers in the shape of the samples, by ``torch.rand`` or ``torch.randn``."""
-    device = samples.device if generator is None else _device_of(generator, samples)
-    drawn = draw(samples.shape, generator=generator, dtype=samples.dtype, device=device)
-    return drawn.to(samples.device)
-
-
-def draw_subset(subset: float, batch: int, generator: torch.Generator | None) -> Tensor:
-    """The indices of a random part of the batch, in order, on the CPU."""
-    count = max(1, round(subset * batch))
-    device = "cpu" if generator is None else generator.device
-    return torch.randperm(batch, generator=generator, device=device)[:count].sort().values.cpu()
-
-
-def _device_of(generator: torch.Generator, samples: Tensor) -> torch.device:
-    if generator.device.type != "cpu" and generator.device != samples.device:
-        raise ValueError(
-            f"generator must be on the CPU or on the device of the samples, {samples.device}, "
-            f"but it is on {generator.device}"
-        )
-    return generator.device

@@ -18,14 +18,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from ..._torch_internals import node_type, saved_tensors
+from .._recording import wanted_gradients
 from .convolution_backward import Geometry, input_gradient, weight_gradient
-from .recording import wanted_gradients
+
+_LEAKY_RELU = node_type("LeakyReluBackward0")
 
 
 def convolve(input: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """``torch.convolution`` of an input that requires a gradient."""
     output = _Convolve.apply(input, weight, bias, geometry)
-    if type(input.grad_fn) is torch._C._functions.LeakyReluBackward0:  # type: ignore[attr-defined]
+    if _LEAKY_RELU is not None and type(input.grad_fn) is _LEAKY_RELU:
         _keep_only_what_is_before_the_activation(output.grad_fn, input.grad_fn)
     return output
 
@@ -37,19 +40,30 @@ def _keep_only_what_is_before_the_activation(node: Any, activation: Any) -> None
     backward of a piecewise linear critic never comes back for that.
     """
 
+    # Held here, not by way of the activation: a backward pass of what is before this convolution
+    # frees what the activation holds.
+    before, slope = activation._saved_self.detach(), activation._saved_negative_slope
+    version = before._version
+
     def compute_again(_: None) -> Tensor:
+        if before._version != version:
+            raise RuntimeError(
+                "the input of a leaky_relu before a convolution has been changed in place since; "
+                "its gradient cannot be computed any more"
+            )
         with torch.no_grad():
-            return F.leaky_relu(activation._saved_self, activation._saved_negative_slope)
+            return F.leaky_relu(before, slope)
 
     # Refused where a tensor is saved by other hooks already, such as those of a checkpoint.
-    with contextlib.suppress(RuntimeError):
-        node._raw_saved_tensors[0].register_hooks(lambda _: None, compute_again)
+    with contextlib.suppress(RuntimeError, IndexError):
+        saved_tensors(node)[0].register_hooks(lambda _: None, compute_again)
 
 
 class _Convolve(Function):
     """``convolve(x, w) + b``"""
 
     passes_every_gradient = True
+    is_product = True
 
     @staticmethod
     def forward(
@@ -76,6 +90,7 @@ class _InputGradient(Function):
     """``input_gradient(g, w)``; of ``x`` it takes the shape."""
 
     passes_every_gradient = True
+    is_product = True
 
     @staticmethod
     def forward(
@@ -101,6 +116,7 @@ class _WeightGradient(Function):
     """``weight_gradient(g, x)``; of ``w`` it takes the shape."""
 
     passes_every_gradient = True
+    is_product = True
 
     @staticmethod
     def forward(

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import get_device_states, set_device_states
 
-from .critic import module_of
 
-
-class Moment:
+class Snapshot:
     """The states of the random generators and the values of the critic's buffers, as they are now.
 
-    Two calls of a critic that begin at the same moment drop the same units, and see the same
+    Two calls of a critic that begin at the same snapshot drop the same units, and see the same
     estimates in a spectral normalisation.
 
     Args:
-        critic: whose buffers to keep, if it is a module.
+        module: whose buffers to keep, if it is known.
         samples: of the CPU's random generator and that of the device that these lie on.
     """
 
-    def __init__(self, critic: Callable[..., Any], samples: Tensor) -> None:
-        module = module_of(critic)
+    def __init__(self, module: torch.nn.Module | None, samples: Tensor) -> None:
         self._buffers = [(b, b.clone()) for b in module.buffers()] if module else []
         self._cpu_state = torch.get_rng_state()
         self._device_type = samples.device.type

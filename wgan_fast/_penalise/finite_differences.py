@@ -21,10 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import ops
+from .. import ops
+from .chunks import Once
 from .critic import check_scores, input_gradients
-from .moment import Moment
-from .slices import Once
+from .options import FiniteDifference
+from .snapshot import Snapshot
 
 #: The default step. A smaller one drowns in rounding, a larger one sees the critic's curvature:
 #: docs/variants.md has the errors over the step. float64 has digits to spare, and a small step
@@ -41,7 +42,8 @@ def penalty_by_differences(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     cost: Cost,
-    step: float | None,
+    settings: FiniteDifference,
+    module: torch.nn.Module | None,
 ) -> tuple[Tensor, Tensor]:
     """The penalty at some points, whose gradient is a central difference.
 
@@ -50,18 +52,21 @@ def penalty_by_differences(
         points: ``[B, *]``, where to differentiate; requires a gradient.
         args, kwargs: passed on to the critic.
         cost: the penalty of input gradients, a scalar or ``[B]``, and their norms, ``[B]``.
-        step: h, in units of the norm of each sample, or of 1 for samples that are shorter.
+        settings: the step h, in units of the norm of each sample, or of 1 for shorter samples.
+        module: whose state the critic may change, if it is known.
 
     Returns:
         The exact penalty, which can be differentiated once, and the norms.
     """
-    begin = Moment(critic, points)
-    gradients = input_gradients(critic, points, args, kwargs, False, "plain")
+    begin = Snapshot(module, points)
+    gradients = input_gradients(
+        critic, points, args, kwargs, create_graph=False, prune=False, module=module
+    )
     penalty, norms = cost(gradients.requires_grad_())
     (slopes,) = torch.autograd.grad(penalty.sum(), gradients)  # k, [B, *]
     points = points.detach()
     weights = _norms(slopes)
-    reach = (step or _default_step(points)) * _norms(points).clamp_min(1)
+    reach = (settings.step or _default_step(points)) * _norms(points).clamp_min(1)
     move = slopes * _per_sample(reach / weights.masked_fill(weights == 0, 1), slopes)
 
     def scores_at(x: Tensor) -> Tensor:
@@ -107,5 +112,5 @@ class _WithGradientOf(torch.autograd.Function):
 
 _WHY_ONCE = (
     "a penalty by finite differences can be differentiated only once; take "
-    'double_backward="exact" to differentiate its gradient in turn'
+    'double_backward="pruned" to differentiate its gradient in turn'
 )

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import _engine_run_backward
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .arguments import describe
-from .second_order import CriticCall
+from .._torch_internals import input_gradient
+from ..second_order.context import EfficientDoubleBackward
+from .checks import describe
 
 #: The critics that were looked through for batch normalisation, in training mode.
 _looked_through: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
@@ -38,9 +38,8 @@ def check_critic(critic: Any) -> None:
         )
 
 
-def warn_of_batch_norm(critic: Callable[..., Any]) -> None:
+def warn_of_batch_norm(module: torch.nn.Module | None) -> None:
     """Warns once for each critic whose samples depend on each other through batch statistics."""
-    module = module_of(critic)
     if module is None or not module.training or module in _looked_through:
         return
     _looked_through.add(module)
@@ -65,8 +64,10 @@ def input_gradients(
     points: Tensor,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
+    *,
     create_graph: bool,
-    second_order: str,
+    prune: bool,
+    module: torch.nn.Module | None,
 ) -> Tensor:
     """The gradient of each sample's score with respect to that sample.
 
@@ -75,8 +76,9 @@ def input_gradients(
         points: ``[B, *]``, where to differentiate; requires a gradient.
         args, kwargs: passed on to the critic.
         create_graph: whether the result can be differentiated in turn.
-        second_order: "auto" spares the double backward what it does twice or for nothing, "plain"
-            leaves it as PyTorch has it.
+        prune: spare the double backward what it does twice or for nothing; otherwise leave it as
+            PyTorch has it.
+        module: whose parameters the critic uses, if it is known.
 
     Returns:
         ``[B, *]``, the dtype of ``points``.
@@ -86,25 +88,15 @@ def input_gradients(
         ValueError: if that has not ``B`` rows, or does not depend on ``points``.
     """
     call = None
-    if create_graph and second_order == "auto":
-        with CriticCall(module_of(critic), points) as call:
+    if create_graph and prune:
+        with EfficientDoubleBackward(critic, module, points) as call:
             scores = critic(points, *args, **kwargs)
     else:
         scores = critic(points, *args, **kwargs)
     check_scores(scores, points)
     if not scores.requires_grad:
         raise ValueError(_NOT_CONNECTED)
-    # torch.autograd.grad, without what it does for other kinds of arguments: that would be 7 us, a
-    # twentieth of the penalty of a small critic.
-    (gradients,) = _engine_run_backward(
-        (scores,),
-        (torch.ones_like(scores),),
-        create_graph,  # keep the graph
-        create_graph,
-        (points,),
-        True,  # an input may be unused; here it is an error of the critic's
-        accumulate_grad=False,
-    )
+    gradients = input_gradient(scores, points, create_graph)
     if gradients is None:
         raise ValueError(_NOT_CONNECTED)
     return gradients if call is None else call.prune(gradients)

@@ -15,7 +15,8 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor
 from torch.autograd.graph import Node
-from torch.utils._pytree import tree_map_only
+
+from .._torch_internals import is_leaf_node, map_tensors
 
 #: A part of the batch: a slice, or the indices of a random part.
 Rows = slice | Tensor
@@ -40,7 +41,7 @@ def slice_arguments(arguments: Any, rows: Rows, batch: int) -> Any:
     def cut(tensor: Tensor) -> Tensor:
         return tensor[rows] if tensor.dim() > 0 and tensor.shape[0] == batch else tensor
 
-    return tree_map_only(Tensor, cut, arguments)
+    return map_tensors(cut, arguments)
 
 
 def cut_off(arguments: Any) -> tuple[Any, dict[Tensor, Tensor]]:
@@ -58,7 +59,7 @@ def cut_off(arguments: Any) -> tuple[Any, dict[Tensor, Tensor]]:
         originals[leaf] = tensor
         return leaf
 
-    return tree_map_only(Tensor, cut, arguments), originals
+    return map_tensors(cut, arguments), originals
 
 
 def leaves_of(result: Tensor) -> list[Tensor]:
@@ -71,9 +72,8 @@ def leaves_of(result: Tensor) -> list[Tensor]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        variable = getattr(node, "variable", None)
-        if isinstance(variable, Tensor):
-            leaves.append(variable)
+        if is_leaf_node(node):
+            leaves.append(node.variable)  # type: ignore[attr-defined]
         waiting.extend(following for following, _ in node.next_functions)
     return leaves
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
+
+from .._torch_internals import forward_mode_active, transforms_active, will_run
 
 _PLAIN = (Tensor, torch.nn.Parameter)
 
@@ -21,8 +22,8 @@ def is_plainly_recorded(input: Tensor, weight: Tensor) -> bool:
         and type(input) in _PLAIN
         and type(weight) in _PLAIN
         and input.layout is torch.strided
-        and not torch._C._are_functorch_transforms_active()
-        and forward_ad._current_level < 0
+        and not transforms_active()
+        and not forward_mode_active()
     )
 
 
@@ -32,11 +33,4 @@ def wanted_gradients(ctx: Any) -> list[bool]:
     ``ctx.needs_input_grad`` tells which tensors require one, also in a pass that asks only for the
     gradient of the critic's input: the weights' would be computed for nothing.
     """
-    return [edge is not None and _will_run(edge) for edge, _ in ctx.next_functions]
-
-
-def _will_run(node: Any) -> bool:
-    try:
-        return torch._C._will_engine_execute_node(node)
-    except RuntimeError:  # raised for a leaf whose gradient autograd.grad was asked for
-        return True
+    return [edge is not None and will_run(edge) for edge, _ in ctx.next_functions]

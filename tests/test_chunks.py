@@ -17,7 +17,7 @@ from tests.critics import CRITICS, NAMED, mlp
 from tests.memory import PeakMemory
 from tests.textbook import textbook_gradient_penalty
 from wgan_fast import fast_gradient_penalty
-from wgan_fast.slices import leaves_of, slice_arguments, slices_of
+from wgan_fast._penalise.chunks import leaves_of, slice_arguments, slices_of
 
 SLICEABLE = [case for case in CRITICS if not case.batch_dependent]
 REDUCTIONS = ["mean", "sum", "none", "max"]
@@ -35,10 +35,12 @@ def results(case, batch=5, **arguments):
 
 @every_critic(SLICEABLE)
 @pytest.mark.parametrize("chunk_size", [1, 2])
-def test_every_critic(case, chunk_size, second_order):
+def test_every_critic(case, chunk_size, double_backward):
     for mode in (["mean", "sum"][CRITICS.index(case) % 2], ["none", "max"][chunk_size % 2]):
-        whole = results(case, reduction=mode, second_order=second_order)
-        sliced = results(case, reduction=mode, chunk_size=chunk_size, second_order=second_order)
+        whole = results(case, reduction=mode, double_backward=double_backward)
+        sliced = results(
+            case, reduction=mode, chunk_size=chunk_size, double_backward=double_backward
+        )
         assert_close(sliced[0], whole[0])
         assert_close(sliced[1], whole[1])
         assert_same_gradients(sliced[2], whole[2])

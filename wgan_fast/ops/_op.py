@@ -3,7 +3,7 @@
 Every file of this folder makes its operators with :class:`Op`, which puts them into PyTorch's
 dispatcher: the reference at ``CompositeExplicitAutograd``, where it serves every device that has
 nothing better. The compiled kernels register themselves at ``CPU`` and ``CUDA`` when
-:mod:`wgan_fast.native` loads them, so the dispatcher is the fallback.
+``_native.py`` loads them, so the dispatcher is the fallback.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import native
+from .._torch_internals import below_autograd
+from . import _native
 
 _library = torch.library.Library("wgan_fast", "DEF")
 
@@ -71,7 +72,7 @@ class Op:
             return self.overload(*args)
         kernel = self.reference if backend == "reference" else self._below_autograd
         if backend == "native":
-            native.require(self.name, args[0].device)
+            _native.require(self.name, args[0].device)
         return self._run(kernel, args)
 
     def _dispatched(self, *args: Any) -> Any:
@@ -87,5 +88,8 @@ class Op:
         return kernel(*args)
 
     def _below_autograd(self, *args: Any) -> Any:
-        with torch._C._AutoDispatchBelowAutograd():
+        below = below_autograd()
+        if below is None:
+            return self.reference(*args)
+        with below:
             return self.overload(*args)

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import arguments
-from .critic import check_critic, check_scores
-from .moment import Moment
-from .options import Options
+from ._penalise import checks, draws
+from ._penalise.critic import check_critic, check_scores, module_of
+from ._penalise.options import Options
+from ._penalise.snapshot import Snapshot
 
 
 def consistency_term(
@@ -72,11 +72,11 @@ def consistency_term(
     """
     for name, value in [("lambda_ct", lambda_ct), ("margin", margin),
                         ("feature_weight", feature_weight)]:  # fmt: skip
-        arguments.check_number(value, name)
-    arguments.check_choice(distance, "distance", ("squared", "euclidean"))
-    options = Options(critic_args, critic_kwargs, reduction)
+        checks.check_number(value, name)
+    checks.check_choice(distance, "distance", ("squared", "euclidean"))
+    options = Options(critic_args=critic_args, critic_kwargs=critic_kwargs, reduction=reduction)
     check_critic(critic)
-    arguments.check_samples(real, "real")
+    checks.check_samples(real, "real")
 
     (scores, features), (other_scores, other_features) = (
         _scores_and_features(critic, real.detach(), options) for _ in range(2)
@@ -145,16 +145,21 @@ def approximate_r1(
         >>> bool((approximate_r1(critic, real) / close_to - 1).abs() < 0.2)
         True
     """
-    arguments.check_number(lambda_r1, "lambda_r1")
-    if arguments.check_number(sigma, "sigma") == 0:
+    checks.check_number(lambda_r1, "lambda_r1")
+    if checks.check_number(sigma, "sigma") == 0:
         raise ValueError("sigma must be above 0, but it is 0: without noise nothing changes")
-    options = Options(critic_args, critic_kwargs, reduction, generator=generator)
+    options = Options(
+        critic_args=critic_args,
+        critic_kwargs=critic_kwargs,
+        reduction=reduction,
+        generator=generator,
+    )
     check_critic(critic)
-    arguments.check_samples(real, "real")
+    checks.check_samples(real, "real")
     real = real.detach()
-    noisy = real + sigma * arguments.draw_like(torch.randn, real, generator)
+    noisy = real + sigma * draws.draw_like(torch.randn, real, generator)
 
-    begin = Moment(critic, real)
+    begin = Snapshot(module_of(critic), real)
     scores, _ = _scores_and_features(critic, real, options)
     begin.restore()
     noisy_scores, _ = _scores_and_features(critic, noisy, options)

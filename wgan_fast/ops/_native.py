@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from .._torch_internals import has_kernel
+
 #: What to type where the kernels are missing.
 HOW_TO_BUILD = "WGAN_FAST_BUILD=cpu pip install --no-build-isolation --force-reinstall --no-deps ."
 HOW_TO_BUILD_CUDA = HOW_TO_BUILD.replace("=cpu", "=cuda")
@@ -19,7 +21,7 @@ _library: ctypes.CDLL | None = None
 
 def _load() -> None:
     global failure, _library
-    found = sorted(Path(__file__).parent.glob("_C*.so"))
+    found = sorted(Path(__file__).parents[1].glob("_C*.so"))
     if not found:
         failure = (
             "this installation has no compiled kernels (it was built with WGAN_FAST_BUILD=none, "
@@ -38,7 +40,7 @@ def serves(op: str, device_type: str) -> bool:
     """Whether a compiled kernel serves the operator ``op`` on devices of this type."""
     if device_type not in ("cpu", "cuda"):
         return False
-    return torch._C._dispatch_has_kernel_for_dispatch_key(f"wgan_fast::{op}", device_type.upper())
+    return has_kernel(f"wgan_fast::{op}", device_type.upper())
 
 
 def why_not(op: str, device_type: str) -> str | None:

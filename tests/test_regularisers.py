@@ -6,7 +6,7 @@ from torch import nn
 
 from tests.comparing import assert_close, assert_same_gradients, gradients_of
 from tests.critics import NAMED, mlp
-from tests.textbook_variants import textbook_approximate_r1, textbook_consistency
+from tests.textbook_family import textbook_approximate_r1, textbook_consistency
 from wgan_fast import approximate_r1, consistency_term, r1_penalty
 
 

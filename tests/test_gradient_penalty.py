@@ -119,13 +119,13 @@ def coarse(*shape):
 
 @pytest.mark.parametrize("name", ["dcgan", "mlp_silu", "projection_labels_in_kwargs"])
 @every_double_backward
-def test_autocast(name, second_order, backend):
+def test_autocast(name, double_backward, backend):
     case = NAMED[name]
     real, fake = coarse(2, case.batch, *case.shape)
     epsilon = torch.tensor([0.0, 0.25, 0.5, 1.0])
     results = []
     for penalty_of, choice in [
-        (fast_gradient_penalty, {"backend": backend, "second_order": second_order}),
+        (fast_gradient_penalty, {"backend": backend, "double_backward": double_backward}),
         (textbook_gradient_penalty, {}),
     ]:
         module, critic = case.make(torch.float32)
@@ -174,12 +174,17 @@ def test_nan_and_infinity_come_through(value, backend):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("target", [0.0, 1.0])
 @every_double_backward
-def test_a_gradient_of_zero_costs_but_does_not_push(dtype, target, second_order, backend):
+def test_a_gradient_of_zero_costs_but_does_not_push(dtype, target, double_backward, backend):
     """The norm has no derivative at zero; the penalty's is 0 there, as PyTorch's norm has it."""
     real, fake = torch.randn(2, 4, 3, dtype=dtype)
     weight = torch.zeros(3, dtype=dtype, requires_grad=True)
     penalty = fast_gradient_penalty(
-        lambda x: x @ weight, real, fake, target=target, backend=backend, second_order=second_order
+        lambda x: x @ weight,
+        real,
+        fake,
+        target=target,
+        backend=backend,
+        double_backward=double_backward,
     )
     penalty.backward()
     assert penalty.item() == 10 * target**2

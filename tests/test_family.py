@@ -17,7 +17,7 @@ from tests.comparing import (
 )
 from tests.critics import NAMED, mlp
 from tests.textbook import textbook_gradient_penalty
-from tests.textbook_variants import (
+from tests.textbook_family import (
     textbook_banach,
     textbook_dragan,
     textbook_max_gradient,
@@ -32,7 +32,7 @@ from wgan_fast import (
     r2_penalty,
     wgan_div_penalty,
 )
-from wgan_fast.options import Keywords, Options, Shared
+from wgan_fast._penalise.options import Keywords, Options, Shared
 
 #: Critics of all kinds: piecewise linear, smooth, convolutions, several scores, labels, attention.
 NAMES = [
@@ -103,8 +103,8 @@ def test_against_the_textbook(name, member):
 
 @every_member
 @every_double_backward
-def test_on_every_backend(member, second_order, backend):
-    compare("dcgan", *FAMILY[member], second_order=second_order, backend=backend)
+def test_on_every_backend(member, double_backward, backend):
+    compare("dcgan", *FAMILY[member], double_backward=double_backward, backend=backend)
 
 
 @every_name

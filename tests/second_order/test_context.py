@@ -1,4 +1,4 @@
-"""CriticCall: the three tools together, each where it pays."""
+"""efficient_double_backward: the tools together, each where it pays."""
 
 from types import SimpleNamespace
 
@@ -20,11 +20,21 @@ from tests.second_order.twice import (
     penalty_of,
     points,
 )
-from wgan_fast.second_order import CriticCall, critic_call
+from wgan_fast.second_order import (
+    _profile,
+    context,
+    without_thresholds,
+)
+from wgan_fast.second_order.context import EfficientDoubleBackward
+
+
+def calling(critic, x, module="the critic"):
+    module = critic if module == "the critic" else module
+    return EfficientDoubleBackward(critic, module if isinstance(module, nn.Module) else None, x)
 
 
 def penalty_with(critic, x, module="the critic"):
-    with CriticCall(critic if module == "the critic" else module, x) as call:
+    with calling(critic, x, module) as call:
         scores = critic(x)
     (gradients,) = torch.autograd.grad(scores, x, torch.ones_like(scores), create_graph=True)
     return ((call.prune(gradients).flatten(1).norm(dim=1) - 1) ** 2).mean()
@@ -74,15 +84,16 @@ def test_small_critics_are_left_alone():
     assert cuts(small, points(64, 2)) == 0
     assert cuts(small, points(64, 2), module=None) == 1
     assert cuts(large, points(64, 2)) == 2
-    assert cuts(large, points(1, 2)) == 0
+    with without_thresholds():
+        assert cuts(small, points(64, 2)) == 1
 
 
 def test_critics_with_nothing_to_cut_are_not_searched_every_time(monkeypatch):
     critic, x = mlp(2, 512, 512, 1, activation=nn.Tanh), points(64, 2)
     walks = []
-    cut = critic_call.cut_zero_paths
-    monkeypatch.setattr(critic_call, "cut_zero_paths", lambda g: walks.append(1) or cut(g))
-    for _ in range(1 + critic_call.PATIENCE):
+    find = context.find_cuts
+    monkeypatch.setattr(context, "find_cuts", lambda g: walks.append(1) or find(g))
+    for _ in range(1 + _profile.PATIENCE):
         penalty_with(critic, x)
     assert len(walks) == 1
     critic[1] = critic[3] = nn.ReLU()
@@ -91,8 +102,15 @@ def test_critics_with_nothing_to_cut_are_not_searched_every_time(monkeypatch):
 
 
 def modes_inside(critic, x, module="the critic"):
-    with CriticCall(critic if module == "the critic" else module, x):
+    with calling(critic, x, module):
         return len(_get_current_function_mode_stack())
+
+
+def modes_at_the_second_call(critic, x, module="the critic"):
+    with calling(critic, x, module):
+        assert len(_get_current_function_mode_stack()) == 1
+        critic(x)
+    return modes_inside(critic, x, module)
 
 
 class OwnConvolution(nn.Module):
@@ -105,29 +123,19 @@ class OwnConvolution(nn.Module):
 
 
 def test_calls_are_intercepted_only_where_something_is_to_be_replaced(large):
-    assert modes_inside(*large) == 1
-    assert modes_inside(large[0], points(1, 3, 8, 8)) == 0
-    assert modes_inside(OwnConvolution(), points(32, 3, 64, 64)) == 1
-    assert modes_inside(mlp(2, 512, 512, 1), points(4096, 2)) == 0
-    assert modes_inside(nn.LSTM(2, 2), points(1, 2, 2)) == 0
-    on_a_gpu = SimpleNamespace(
-        is_cuda=True, is_cpu=False, numel=lambda: 4, dtype=torch.float32, shape=(4,)
-    )
-    assert modes_inside(nn.LSTM(2, 2), on_a_gpu) == 1
-    assert modes_inside(nn.LSTMCell(2, 2), on_a_gpu) == 0
-    assert modes_inside(nn.MultiheadAttention(4, 2), points(1, 2, 4)) == 0
-    assert modes_inside(torch.sin, points(4, 2), module=None) == 1
-
-
-@pytest.mark.parametrize("faster", [True, False])
-def test_linear_layers_are_looked_at_only_where_onednn_is_faster(monkeypatch, faster):
-    monkeypatch.setattr(critic_call, "is_onednn_faster", lambda: faster)
-    critic, x = mlp(2, 512, 512, 1).float(), points(256, 2).detach().float().requires_grad_()
-    assert modes_inside(critic, x) == faster
-    assert modes_inside(critic, x[:255]) == 0
-    assert modes_inside(critic.double(), x.double()) == 0
-    sequence = torch.randn(16, 8, 2, requires_grad=True)
-    assert modes_inside(mlp(2, 512, 512, 1).float(), sequence) == faster
+    """What that is, is learned from the first call."""
+    assert modes_at_the_second_call(*large) == 1
+    assert modes_inside(large[0], points(1, 3, 32, 32)) == 0
+    assert modes_at_the_second_call(OwnConvolution(), points(32, 3, 64, 64)) == 1
+    assert modes_at_the_second_call(mlp(2, 512, 512, 1), points(64, 2)) == 0
+    attention = lambda x: F.scaled_dot_product_attention(x, x, x)  # noqa: E731
+    assert modes_at_the_second_call(attention, points(2, 3, 5, 4)) == 1
+    assert modes_at_the_second_call(lambda x: x.sin(), points(4, 2)) == 0
+    assert modes_at_the_second_call(torch.sin, points(4, 2)) == 1  # cannot be remembered
+    lstm = nn.LSTM(2, 2).double()
+    assert modes_at_the_second_call(lstm, points(1, 2, 2)) == 0
+    on_a_gpu = SimpleNamespace(is_cuda=True, is_cpu=False, numel=lambda: 4)
+    assert modes_inside(lstm, on_a_gpu) == 1
 
 
 def test_lazy_critic():
@@ -139,7 +147,7 @@ def test_lazy_critic():
 
 def test_small_convolutions_in_a_large_critic_stay(large):
     critic, x = large
-    with CriticCall(critic, x):
+    with calling(critic, x):
         first = critic[0](x)
         third = critic[2](critic[1](first))
         small = F.conv2d(x[:1], critic[0].weight)
@@ -164,7 +172,7 @@ def test_hooks_inside_the_critic_are_called_as_always():
 
 
 def test_switches_are_restored_after_an_error():
-    with pytest.raises(KeyError), CriticCall(nn.LSTM(2, 2), points(1, 2, 2)):
+    with pytest.raises(KeyError), calling(nn.LSTM(2, 2), points(1, 2, 2)):
         raise KeyError
     assert torch.backends.cuda.flash_sdp_enabled()
     assert _get_current_function_mode_stack() == []
@@ -181,7 +189,7 @@ def test_inside_a_transform():
     critic, x = mlp(2, 512, 512, 1), points(4, 2).detach()
 
     def gradients(x):
-        with CriticCall(critic, x) as call:
+        with calling(critic, x) as call:
             found = torch.func.grad(lambda x: critic(x).sum())(x)
         return call.prune(found)
 

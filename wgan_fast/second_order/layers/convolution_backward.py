@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..._torch_internals import transforms_active
+
 
 class Geometry(NamedTuple):
     """What a convolution is given besides tensors, as ``torch.convolution`` takes it."""
@@ -65,7 +67,9 @@ def _folded(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> 
     matrix, grad = weight.flatten(1).t(), grad.flatten(2)
     of_a_sample = matrix.shape[0] * grad.shape[2] * grad.element_size()
     count = max(1, WINDOWS // of_a_sample)
-    for part, out in zip(grad.split(count), result.split(count), strict=True):
+    for start, part in zip(range(0, len(result), count), grad.split(count), strict=True):
+        # One view at a time: those of split() may not be written to where gradients are recorded.
+        out = result.narrow(0, start, len(part))
         windows = F.fold(
             matrix.matmul(part),
             two(tuple(input.shape[2:]), 1),
@@ -83,6 +87,7 @@ def _is_plain(input: Tensor, geometry: Geometry) -> bool:
         input.is_cpu
         and input.dtype in (torch.float32, torch.float64)
         and input.numel() > 0
+        and not transforms_active()  # F.fold has no batching rule
         and not geometry.transposed
         and geometry.groups == 1
     )

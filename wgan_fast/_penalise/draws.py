@@ -1,0 +1,47 @@
+"""Random numbers: the seed of the mixing factors, noise, and a random part of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def draw_seed(generator: torch.Generator | None, samples: Tensor) -> Tensor:
+    """The seed of one draw of mixing factors, from the generator in use: one int64 number.
+
+    It is drawn on the CPU, where it costs no launch and no waiting. Only while a CUDA graph is
+    being captured is it drawn on the device, so that every replay draws anew.
+    """
+    device = torch.device("cpu")
+    if generator is not None:
+        device = _device_of(generator, samples)
+    elif samples.is_cuda and torch.cuda.is_current_stream_capturing():
+        device = samples.device
+    return torch.randint(2**63 - 1, (), generator=generator, device=device)
+
+
+def draw_like(
+    draw: Callable[..., Tensor], samples: Tensor, generator: torch.Generator | None
+) -> Tensor:
+    """Random numbers in the shape of the samples, by ``torch.rand`` or ``torch.randn``."""
+    device = samples.device if generator is None else _device_of(generator, samples)
+    drawn = draw(samples.shape, generator=generator, dtype=samples.dtype, device=device)
+    return drawn.to(samples.device)
+
+
+def draw_subset(subset: float, batch: int, generator: torch.Generator | None) -> Tensor:
+    """The indices of a random part of the batch, in order, on the CPU."""
+    count = max(1, round(subset * batch))
+    device = "cpu" if generator is None else generator.device
+    return torch.randperm(batch, generator=generator, device=device)[:count].sort().values.cpu()
+
+
+def _device_of(generator: torch.Generator, samples: Tensor) -> torch.device:
+    if generator.device.type != "cpu" and generator.device != samples.device:
+        raise ValueError(
+            f"generator must be on the CPU or on the device of the samples, {samples.device}, "
+            f"but it is on {generator.device}"
+        )
+    return generator.device

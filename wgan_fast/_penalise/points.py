@@ -1,0 +1,51 @@
+"""Where a penalty differentiates the critic: at interpolates, or at the samples themselves."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from .. import ops
+from . import checks, draws
+from .chunks import part_of
+from .options import Options
+
+#: Makes the points of some rows of the batch, ``[b, *]``, detached.
+Points = Callable[[Any], Tensor]
+
+
+def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Options) -> Points:
+    """Makes the points between the real and fake samples of some rows.
+
+    The mixing factors are those given, or drawn from one seed, so that they do not depend on how
+    the batch is sliced.
+    """
+    checks.check_pair(real, fake)
+    real, fake, backend = detached(real), detached(fake), options.backend
+    if epsilon is not None:
+        drawing = options.generator is not None and options.subset is not None
+        factors = checks.check_epsilon(epsilon, real, None if drawing else options.generator)
+    else:
+        seed = draws.draw_seed(options.generator, real)
+        if options.subset is None:  # the rows are a slice
+            return lambda rows: ops.random_interpolate(
+                part_of(real, rows), part_of(fake, rows), seed, rows.start, backend=backend
+            )
+        factors = ops.drawn_epsilon(real, seed)
+    return lambda rows: ops.interpolate(
+        part_of(real, rows), part_of(fake, rows), part_of(factors, rows), backend=backend
+    )
+
+
+def detached(samples: Tensor) -> Tensor:
+    """The samples without a graph; themselves if they have none."""
+    return samples.detach() if samples.requires_grad else samples
+
+
+def samples_as_points(samples: Tensor) -> Points:
+    """The samples themselves as points."""
+    points = samples.clone() if samples.is_inference() else samples.detach()
+    return functools.partial(part_of, points)

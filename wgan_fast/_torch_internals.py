@@ -1,0 +1,241 @@
+"""Every private name of PyTorch that this package uses: why, and what happens without it.
+
+PyTorch may rename these from one release to the next. Each is looked up here and nowhere else, with
+a fallback that means "PyTorch's own way": a slower call, or nothing replaced and nothing cut. A
+test takes each of them away in turn; the penalty must stay what the textbook says.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+from torch.utils.hooks import RemovableHandle
+
+_C: Any = torch._C
+
+
+#: Every path that was looked up, for the test that takes them away.
+LOOKED_UP: dict[str, None] = {}
+
+
+def _find(path: str) -> Any:
+    """The object at a dotted path below ``torch``, or None."""
+    LOOKED_UP[path] = None
+    found: Any = torch
+    for name in path.split("."):
+        found = getattr(found, name, None)
+        if found is None:
+            return None
+    return found
+
+
+# torch.autograd.grad without what it does for other kinds of arguments: that is 7 us, a twentieth
+# of the penalty of a small critic.
+_engine_run_backward = _find("autograd.graph._engine_run_backward")
+
+
+def input_gradient(scores: Tensor, points: Tensor, create_graph: bool) -> Tensor | None:
+    """The gradient of the sum of ``scores`` with respect to ``points``; None if there is none."""
+    ones = torch.ones_like(scores)
+    if _engine_run_backward is None:
+        return torch.autograd.grad(
+            scores, points, ones, create_graph=create_graph, allow_unused=True
+        )[0]
+    return _engine_run_backward(
+        (scores,), (ones,), create_graph, create_graph, (points,), True, accumulate_grad=False
+    )[0]
+
+
+# The types of PyTorch's own gradient functions. Nothing else can be mistaken for one of them,
+# whatever it is called. A name that is not there is a function that this PyTorch does not have.
+_functions = _find("_C._functions")
+
+
+def node_type(name: str) -> type[Node] | None:
+    """The type of PyTorch's gradient functions of this name."""
+    return getattr(_functions, name, None)
+
+
+#: The node that adds a gradient to a leaf.
+ACCUMULATE_GRAD = node_type("AccumulateGrad")
+
+
+def is_leaf_node(node: Node) -> bool:
+    """Whether a node is that of a leaf, ``node.variable``."""
+    if ACCUMULATE_GRAD is None:
+        return node.name() == "torch::autograd::AccumulateGrad"
+    return type(node) is ACCUMULATE_GRAD
+
+
+# A custom function's node, of which _forward_cls is the Function.
+_custom_node = _find("autograd.function.BackwardCFunction")
+# What module.register_full_backward_hook puts into the graph.
+_module_hook = _find("nn.modules._functions.BackwardHookFunction")
+
+
+def function_of(node: Node) -> type | None:
+    """The ``torch.autograd.Function`` that a node belongs to; None for PyTorch's own nodes."""
+    if _custom_node is None or not isinstance(node, _custom_node):
+        return None
+    return getattr(node, "_forward_cls", None)
+
+
+def is_module_hook(function: type | None) -> bool:
+    """Whether a custom function is PyTorch's own, there to call a module's hooks."""
+    return function is not None and function is _module_hook
+
+
+#: Whether all is there that one must know of a graph to cut it.
+CAN_CUT = None not in (ACCUMULATE_GRAD, _custom_node, _module_hook)
+
+
+def is_complex(node: Any) -> bool:
+    """Whether the output of a node is complex; True where that cannot be told."""
+    metadata = getattr(node, "_input_metadata", None)
+    return True if metadata is None else metadata[0].dtype.is_complex
+
+
+# Whether the engine will run a node in this backward pass: the gradients of weights are computed
+# only where they are asked for.
+_will_execute = _find("_C._will_engine_execute_node")
+
+
+def will_run(node: Any) -> bool:
+    """Whether a node runs in the backward pass that is under way; True where it is unknown."""
+    if _will_execute is None:
+        return True
+    try:
+        return _will_execute(node)
+    except RuntimeError:  # raised for a leaf whose gradient autograd.grad was asked for
+        return True
+
+
+# Transforms of torch.func wrap tensors: their graphs cannot be cut, their tensors not replaced.
+_transforms_active = _find("_C._are_functorch_transforms_active")
+
+
+def transforms_active() -> bool:
+    """Whether this runs inside a transform of ``torch.func``, or a vectorised backward pass."""
+    return True if _transforms_active is None else _transforms_active()
+
+
+_forward_mode: Any = torch.autograd.forward_ad
+_find("autograd.forward_ad._current_level")
+
+
+def forward_mode_active() -> bool:
+    """Whether a level of forward-mode differentiation is entered; True where it is unknown."""
+    return getattr(_forward_mode, "_current_level", 0) >= 0
+
+
+# Which tensor hooks there are is not public, but each gets a number: whether the critic puts a hook
+# on a tensor of its own can be seen from the next one.
+_find("utils.hooks.RemovableHandle.next_id")
+
+
+def next_hook_number() -> int | None:
+    """The number that the next hook gets; None where it is unknown."""
+    return getattr(RemovableHandle, "next_id", None)
+
+
+# Attention has public switches for some of its backends only.
+_SWITCHES = {
+    "math": ("_get_math_sdp_enabled", "_set_sdp_use_math"),
+    "flash": ("_get_flash_sdp_enabled", "_set_sdp_use_flash"),
+    "mem_efficient": ("_get_mem_efficient_sdp_enabled", "_set_sdp_use_mem_efficient"),
+    "cudnn_attention": ("_get_cudnn_sdp_enabled", "_set_sdp_use_cudnn"),
+    "overrideable": ("_get_overrideable_sdp_enabled", "_set_sdp_use_overrideable"),
+    "cudnn": ("_get_cudnn_enabled", "_set_cudnn_enabled"),
+}
+for _name in [name for pair in _SWITCHES.values() for name in pair]:
+    _find(f"_C.{_name}")
+
+
+def switch(name: str) -> tuple[Callable[[], bool], Callable[[bool], None]] | None:
+    """Getter and setter of one of PyTorch's switches; None where it does not exist."""
+    getter, setter = (getattr(_C, each, None) for each in _SWITCHES[name])
+    return None if getter is None or setter is None else (getter, setter)
+
+
+# A checkpoint computes its part of the critic again in the backward pass, and there is no public
+# way to do so with the functions that were used the first time.
+_top_hooks = _find("_C._autograd._top_saved_tensors_default_hooks")
+_pop_hooks = _find("_C._autograd._pop_saved_tensors_default_hooks")
+_push_hooks = _find("_C._autograd._push_saved_tensors_default_hooks")
+
+
+def checkpoint_frames() -> Iterator[Any]:
+    """What ``torch.utils.checkpoint`` knows of the parts that are being run, innermost first.
+
+    Each has ``recompute_fn``, which computes that part again.
+    """
+    if _top_hooks is None or _top_hooks(False) is None:
+        return
+    taken: list[tuple[Callable[..., Any], Callable[..., Any]]] = []
+    try:
+        while (hooks := _top_hooks(False)) is not None:
+            frame = _closed_over(hooks[0]).get("frame")
+            if hasattr(frame, "recompute_fn"):
+                yield frame
+            if _pop_hooks is None or _push_hooks is None:
+                return
+            _pop_hooks()
+            taken.append(hooks)
+    finally:
+        if _push_hooks is not None:
+            for pack, unpack in reversed(taken):
+                _push_hooks(pack, unpack)
+
+
+def _closed_over(function: Any) -> dict[str, Any]:
+    return dict(inspect.getclosurevars(function).nonlocals) if inspect.isfunction(function) else {}
+
+
+# What a node keeps for its backward pass, to be computed again instead.
+def saved_tensors(node: Any) -> Sequence[Any]:
+    """The saved tensors of a custom function's node, as they are kept; empty where unknown."""
+    return getattr(node, "_raw_saved_tensors", ())
+
+
+# An operator called from its own autograd implementation must not come back to it.
+_below_autograd = _find("_C._AutoDispatchBelowAutograd")
+
+
+def below_autograd() -> AbstractContextManager[Any] | None:
+    """A context in which an operator is called without recording it for differentiation.
+
+    None where there is no such thing: then the reference has to do.
+    """
+    return None if _below_autograd is None else _below_autograd()
+
+
+# Whether the compiled library has registered a kernel.
+_has_kernel = _find("_C._dispatch_has_kernel_for_dispatch_key")
+
+
+def has_kernel(op: str, key: str) -> bool:
+    """Whether an operator has a kernel of its own for this kind of device; False where unknown."""
+    return False if _has_kernel is None else _has_kernel(op, key)
+
+
+# Arguments of the critic may be nested.
+_tree_map_only = _find("utils._pytree.tree_map_only")
+
+
+def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
+    """The same nested tuples, lists and dicts, with every tensor mapped."""
+    if _tree_map_only is not None:
+        return _tree_map_only(Tensor, function, tree)
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, dict):
+        return {key: map_tensors(function, value) for key, value in tree.items()}
+    if type(tree) in (tuple, list):
+        return type(tree)(map_tensors(function, value) for value in tree)
+    return tree
