@@ -63,7 +63,7 @@ def node_type(name: str) -> type[Node] | None:
 
 
 #: The node that adds a gradient to a leaf.
-ACCUMULATE_GRAD = node_type("AccumulateGrad")
+ACCUMULATE_GRAD = _find("_C._functions.AccumulateGrad")
 
 
 def is_leaf_node(node: Node) -> bool:
@@ -125,6 +125,21 @@ def transforms_active() -> bool:
     return True if _transforms_active is None else _transforms_active()
 
 
+# A vectorised backward pass (is_grads_batched) hides a dimension of the gradients, and not all of
+# PyTorch's functions know how to go about that.
+_IS_BATCHED = [
+    _find("_C._functorch.is_batchedtensor"),
+    _find("_C._functorch.is_legacy_batchedtensor"),
+]
+
+
+def is_batched(tensor: Tensor) -> bool:
+    """Whether a tensor stands for a batch of such tensors; True where that cannot be told."""
+    return any(
+        is_of_this_kind is None or is_of_this_kind(tensor) for is_of_this_kind in _IS_BATCHED
+    )
+
+
 _forward_mode: Any = torch.autograd.forward_ad
 _find("autograd.forward_ad._current_level")
 
@@ -144,22 +159,17 @@ def next_hook_number() -> int | None:
     return getattr(RemovableHandle, "next_id", None)
 
 
-# Attention has public switches for some of its backends only.
-_SWITCHES = {
-    "math": ("_get_math_sdp_enabled", "_set_sdp_use_math"),
-    "flash": ("_get_flash_sdp_enabled", "_set_sdp_use_flash"),
-    "mem_efficient": ("_get_mem_efficient_sdp_enabled", "_set_sdp_use_mem_efficient"),
-    "cudnn_attention": ("_get_cudnn_sdp_enabled", "_set_sdp_use_cudnn"),
-    "overrideable": ("_get_overrideable_sdp_enabled", "_set_sdp_use_overrideable"),
-    "cudnn": ("_get_cudnn_enabled", "_set_cudnn_enabled"),
-}
-for _name in [name for pair in _SWITCHES.values() for name in pair]:
-    _find(f"_C.{_name}")
+# All of attention's switches but this are public.
+_OVERRIDEABLE = (
+    _find("_C._get_overrideable_sdp_enabled"),
+    _find("_C._set_sdp_use_overrideable"),
+)
 
 
-def switch(name: str) -> tuple[Callable[[], bool], Callable[[bool], None]] | None:
-    """Getter and setter of one of PyTorch's switches; None where it does not exist."""
-    getter, setter = (getattr(_C, each, None) for each in _SWITCHES[name])
+def overrideable_attention() -> tuple[Callable[[], bool], Callable[[bool], None]] | None:
+    """Getter and setter of the switch of attention on devices that PyTorch itself does not know;
+    None where there is none."""
+    getter, setter = _OVERRIDEABLE
     return None if getter is None or setter is None else (getter, setter)
 
 

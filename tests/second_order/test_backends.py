@@ -18,6 +18,7 @@ from tests.second_order.twice import (
     points,
 )
 from wgan_fast.second_order import twice_differentiable_backends
+from wgan_fast.second_order.layers import attention, recurrent
 
 
 class Last(nn.Module):
@@ -113,9 +114,10 @@ def test_switches_are_restored_to_what_they_were():
 def test_switches_that_pytorch_itself_uses(monkeypatch):
     """On a GPU these decide; here they are only listened to."""
     calls = []
-    for name in ("flash", "mem_efficient", "cudnn", "overrideable", "math"):
-        setter = f"_set_sdp_use_{name}"
-        monkeypatch.setattr(torch._C, setter, lambda value, name=name: calls.append((name, value)))
+    names = ("math", "flash", "mem_efficient", "cudnn", "overrideable")
+    for name, switch in zip(names, attention._ATTENTION, strict=True):
+        setter = lambda value, name=name: calls.append((name, value))  # noqa: E731
+        monkeypatch.setattr(switch, "_setter", setter)
     with twice_differentiable_backends():
         assert dict(calls) == {
             "math": True,
@@ -155,9 +157,11 @@ def test_threads_may_overlap():
 def test_recurrent_networks_are_called_without_cudnn(layer, monkeypatch):
     """And nothing else is: convolutions keep it."""
     states = []
-    set_enabled = torch._C._set_cudnn_enabled
+    set_enabled = recurrent._without_cudnn._setter
     monkeypatch.setattr(
-        torch._C, "_set_cudnn_enabled", lambda value: (states.append(value), set_enabled(value))
+        recurrent._without_cudnn,
+        "_setter",
+        lambda value: (states.append(value), set_enabled(value)),
     )
     assert cudnn.enabled
     net, x = layer(4, 4).double(), points(3, 2, 4)

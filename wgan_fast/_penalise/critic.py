@@ -10,11 +10,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from .._torch_internals import input_gradient
 from ..second_order.context import EfficientDoubleBackward
 from .checks import describe
+
+_BATCH_NORMS = (
+    torch.nn.BatchNorm1d,
+    torch.nn.BatchNorm2d,
+    torch.nn.BatchNorm3d,
+    torch.nn.SyncBatchNorm,
+)
 
 #: The critics that were looked through for batch normalisation, in training mode.
 _looked_through: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
@@ -46,7 +52,7 @@ def warn_of_batch_norm(module: torch.nn.Module | None) -> None:
     names = [
         f"{name or 'the critic itself'} ({type(part).__name__})"
         for name, part in module.named_modules()
-        if isinstance(part, _BatchNorm) and part.training
+        if isinstance(part, _BATCH_NORMS) and part.training
     ]
     if names:
         warnings.warn(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-
-from .._torch_internals import switch
 
 
 class Switched(AbstractContextManager[None]):
@@ -15,12 +14,15 @@ class Switched(AbstractContextManager[None]):
     the first has found.
 
     Args:
-        name: of the switch, as ``_torch_internals.switch`` knows it.
+        getter, setter: the switch.
         value: what it is set to.
     """
 
-    def __init__(self, name: str, value: bool) -> None:
-        self._name = name
+    def __init__(
+        self, getter: Callable[[], bool], setter: Callable[[bool], object], value: bool
+    ) -> None:
+        self._getter = getter
+        self._setter = setter
         self._value = value
         self._before = value
         self._inside = 0
@@ -28,16 +30,13 @@ class Switched(AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         with self._lock:
-            functions = switch(self._name) if self._inside == 0 else None
-            if functions is not None:
-                getter, setter = functions
-                self._before = getter()
-                setter(self._value)
+            if self._inside == 0:
+                self._before = self._getter()
+                self._setter(self._value)
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
-            functions = switch(self._name) if self._inside == 0 else None
-            if functions is not None:
-                functions[1](self._before)
+            if self._inside == 0:
+                self._setter(self._before)

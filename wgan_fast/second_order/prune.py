@@ -22,6 +22,7 @@ from .._torch_internals import (
     ACCUMULATE_GRAD,
     CAN_CUT,
     function_of,
+    is_batched,
     is_complex,
     is_module_hook,
     node_type,
@@ -412,7 +413,7 @@ def _can_be_looked_at(grad: Tensor) -> bool:
         type(grad) is Tensor
         and not grad.is_meta
         and not torch.compiler.is_compiling()
-        and not transforms_active()
+        and not is_batched(grad)
         and not (grad.is_cuda and torch.cuda.is_current_stream_capturing())
     )
 

@@ -7,19 +7,22 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch.nn.functional as F
+from torch.backends import cuda
 
+from ..._torch_internals import overrideable_attention
 from .._layer import Layer
 from .._switch import Switched
 
 #: Attention by matrix products and a softmax, which ``torch.nn.attention.sdpa_kernel`` calls MATH.
 #: No fused kernel has a double backward, the CPU's neither.
-_flash = Switched("flash", False)
+_flash = Switched(cuda.flash_sdp_enabled, cuda.enable_flash_sdp, False)
+_overrideable = overrideable_attention()
 _ATTENTION = (
-    Switched("math", True),
+    Switched(cuda.math_sdp_enabled, cuda.enable_math_sdp, True),
     _flash,
-    Switched("mem_efficient", False),
-    Switched("cudnn_attention", False),
-    Switched("overrideable", False),
+    Switched(cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp, False),
+    Switched(cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp, False),
+    *([] if _overrideable is None else [Switched(*_overrideable, False)]),
 )
 
 
@@ -57,6 +60,9 @@ def _attend(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, A
 
 ATTENTION = Layer(
     name="attention",
-    functions={F.scaled_dot_product_attention: _read},
+    # The second calls the first, but whatever it calls is not seen from outside.
+    functions=dict.fromkeys(
+        (F.scaled_dot_product_attention, F.multi_head_attention_forward), _read
+    ),
     call=_attend,
 )

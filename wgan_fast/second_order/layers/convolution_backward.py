@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..._torch_internals import transforms_active
+from ..._torch_internals import is_batched
 
 
 class Geometry(NamedTuple):
@@ -29,14 +29,14 @@ class Geometry(NamedTuple):
 
 def input_gradient(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The gradient of an input, of which only shape, dtype and device matter."""
-    if is_folded(input, geometry):
+    if is_folded(input, geometry) and not is_batched(grad):
         return _folded(grad, input, weight, geometry)
     return _backward(grad, input, weight, None, *geometry, (True, False, False))[0]
 
 
 def weight_gradient(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The gradient of a weight, of which only shape, dtype and device matter."""
-    if _is_convolved(grad, input, weight, geometry):
+    if _is_convolved(grad, input, weight, geometry) and not is_batched(grad):
         return _convolved(grad, input, weight, geometry)
     return _backward(grad, input, weight, None, *geometry, (False, True, False))[1]
 
@@ -87,7 +87,6 @@ def _is_plain(input: Tensor, geometry: Geometry) -> bool:
         input.is_cpu
         and input.dtype in (torch.float32, torch.float64)
         and input.numel() > 0
-        and not transforms_active()  # F.fold has no batching rule
         and not geometry.transposed
         and geometry.groups == 1
     )

@@ -6,11 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.backends import cudnn
 
 from .._layer import Layer
 from .._switch import Switched
 
-_without_cudnn = Switched("cudnn", False)
+
+def _set_cudnn(value: bool) -> None:
+    cudnn.enabled = value
+
+
+_without_cudnn = Switched(lambda: cudnn.enabled, _set_cudnn, False)
 
 
 def _read(
