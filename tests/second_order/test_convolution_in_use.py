@@ -236,3 +236,35 @@ def test_least_work():
             assert is_replaced(F.conv2d(input, weight)) is expected
         with without_thresholds(), Replacing([replace(CONVOLUTION, least_work=least)]):
             assert is_replaced(F.conv2d(input, weight))
+
+
+def head(context, activation):
+    """The gradient of a head's weight after the graph of its trunk was freed."""
+    torch.manual_seed(1)
+    trunk = nn.Sequential(nn.Conv2d(3, 6, 3), activation).double()
+    last = nn.Conv2d(6, 4, 3).double()
+    x = points(2, 3, 9, 9)
+    with context:
+        features = trunk(x)
+        scores = last(features)
+    features.square().mean().backward()
+    return torch.autograd.grad(scores.sum(), last.weight)[0]
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, lambda: nn.LeakyReLU(0.2), nn.Tanh])
+def test_a_head_survives_its_trunk(activation):
+    """As in a critic of several heads, whose losses are differentiated one after the other."""
+    ours = head(efficient_convolutions(), activation())
+    assert_exact([ours], [head(nullcontext(), activation())])
+
+
+def test_a_change_in_place_of_what_is_computed_again_is_an_error():
+    """LeakyReLU's input takes the place of the convolution's."""
+    first, second = nn.Conv2d(3, 6, 3).double(), nn.Conv2d(6, 4, 3).double()
+    hidden = first(points(2, 3, 9, 9))
+    with efficient_convolutions():
+        scores = second(F.leaky_relu(hidden, 0.2))
+    with torch.no_grad():
+        hidden.add_(1)
+    with pytest.raises(RuntimeError, match=r"leaky_relu .* changed in place"):
+        torch.autograd.grad(scores.sum(), second.weight)

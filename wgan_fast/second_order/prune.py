@@ -320,7 +320,8 @@ def _is_sparse(node: Any) -> bool:
 def _sparse_zeros(node: Any) -> Tensor:
     """What a node that gives sparse gradients makes of zeros."""
     metadata = node._input_metadata[0]
-    return node(torch.zeros(metadata.shape, dtype=metadata.dtype, device=metadata.device))
+    zeros = node(torch.zeros(metadata.shape, dtype=metadata.dtype, device=metadata.device))
+    return zeros[0] if isinstance(zeros, tuple) else zeros
 
 
 def _is_product(node: Node) -> bool:
