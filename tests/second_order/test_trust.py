@@ -7,15 +7,16 @@ import torch
 from torch import nn
 
 from tests.second_order.twice import assert_identical, by_backward, leaves_of, penalty_of, points
-from wgan_fast.second_order import prune, prune_zero_paths
+from wgan_fast.second_order import _walk, prune, prune_zero_paths
 
 
 @pytest.fixture(autouse=True)
 def _as_in_a_new_process(monkeypatch):
     monkeypatch.setattr(prune, "_trusted", set())
-    monkeypatch.setattr(prune, "_zero", dict(prune._zero))
+    before = dict(_walk.ZERO)
     prune._hook.cache_clear()
     yield
+    _walk.ZERO.update(before)
     prune._hook.cache_clear()
 
 
@@ -31,8 +32,8 @@ def grads(net, x, prune=prune_zero_paths):
 def stale(monkeypatch, name, indices):
     """An entry that is wrong, as after a renaming of PyTorch's functions."""
     kind = getattr(torch._C._functions, name)
-    monkeypatch.setitem(prune._zero, kind, indices)
-    monkeypatch.setattr(prune, "_special", prune._special | {kind})
+    monkeypatch.setitem(_walk.ZERO, kind, indices)
+    monkeypatch.setattr(_walk, "_special", _walk._special | {kind})
     return kind
 
 
@@ -51,7 +52,7 @@ def test_a_wrong_entry_is_noticed_and_forgotten(monkeypatch, activation, name, i
     theirs = grads(net, x, lambda gradients: gradients)
     with pytest.warns(RuntimeWarning, match=f"gradients behind {name} that wgan_fast takes for"):
         assert_identical(grads(net, x), theirs)
-    assert kind not in prune._zero
+    assert kind not in _walk.ZERO
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert_identical(grads(net, x), theirs)

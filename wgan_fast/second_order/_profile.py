@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ._layer import Replacing
 from ._thresholds import thresholds_apply
+from ._walk import Walk
 from .layers import ATTENTION, CONVOLUTION, RECURRENT
-from .prune import Walk
 
 #: Microseconds on one core of the machine that is named in benchmarks/README.md. A node that the
 #: walk looks at; a function behind which the graph is cut, now and in the backward pass; giving the

@@ -12,9 +12,10 @@ from torch import Tensor
 from .._torch_internals import next_hook_number
 from ._layer import Replacing
 from ._profile import profile_of
+from ._walk import find_cuts
 from .layers import ATTENTION, LAYERS, RECURRENT
 from .layers.attention import plain_attention
-from .prune import Gradients, check_gradients, cut, find_cuts, with_zero_gradients
+from .prune import Gradients, check_gradients, cut, with_zero_gradients
 
 
 class EfficientDoubleBackward(AbstractContextManager["EfficientDoubleBackward"]):
