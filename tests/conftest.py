@@ -20,7 +20,7 @@ def _seeded():
     torch.manual_seed(0)
 
 
-@pytest.fixture(scope="session", params=["native", "reference"])
+@pytest.fixture(scope="session", params=["native", "pytorch", "reference"])
 def backend(request):
     """Each backend; the compiled kernels only where they are built."""
     reason = native.why_not("norm_penalty", "cpu")

@@ -86,7 +86,7 @@ _EUCLIDEAN = 2
 
 _CHOICES = (
     ("reduction", ("mean", "sum", "none", "max")),
-    ("backend", ("auto", "native", "reference")),
+    ("backend", ("auto", "native", "pytorch", "reference")),
 )
 
 

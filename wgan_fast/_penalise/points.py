@@ -34,7 +34,7 @@ def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Op
             return lambda rows: ops.random_interpolate(
                 part_of(real, rows), part_of(fake, rows), seed, rows.start, backend=backend
             )
-        factors = ops.drawn_epsilon(real, seed)
+        factors = ops.drawn_epsilon(real, seed, backend=backend)
     return lambda rows: ops.interpolate(
         part_of(real, rows), part_of(fake, rows), part_of(factors, rows), backend=backend
     )

@@ -1,7 +1,7 @@
 """One operator of the library: its schema, its reference, its fake kernel, its autograd.
 
 Every file of this folder makes its operators with :class:`Op`, which puts them into PyTorch's
-dispatcher: the reference at ``CompositeExplicitAutograd``, where it serves every device that has
+dispatcher: plain PyTorch at ``CompositeExplicitAutograd``, where it serves every device that has
 nothing better. The compiled kernels register themselves at ``CPU`` and ``CUDA`` when
 ``_native.py`` loads them, so the dispatcher is the fallback.
 """
@@ -34,6 +34,8 @@ class Op:
         fake: shapes, dtypes and strides of the result without computing it (``torch.compile``).
         autograd: called instead of the kernel when an input asks for a gradient; takes the kernel
             to run as its first argument.
+        pytorch: the same in as few calls of PyTorch as possible, where that differs from the
+            reference; what "auto" takes where there is no kernel. Differentiated by PyTorch.
         samples: makes positional arguments from a dtype and a device; for tests and benchmarks.
     """
 
@@ -46,6 +48,7 @@ class Op:
         fake: Callable[..., Any],
         autograd: Callable[..., Any],
         samples: Callable[[torch.dtype, torch.device], Iterator[tuple[Any, ...]]],
+        pytorch: Callable[..., Any] | None = None,
     ):
         def checked(run: Callable[..., Any]) -> Callable[..., Any]:
             def run_checked(*args: Any) -> Any:
@@ -57,19 +60,26 @@ class Op:
         self.name = schema.partition("(")[0]
         self.schema = schema
         self.reference = checked(reference)
+        self.pytorch = checked(pytorch or reference)
         self.autograd = autograd
         self.samples = samples
         _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
         self.overload = getattr(torch.ops.wgan_fast, self.name).default
-        _library.impl(self.name, self.reference, "CompositeExplicitAutograd")
+        _library.impl(self.name, self.pytorch, "CompositeExplicitAutograd")
         _library.impl(self.name, self._dispatched, "Autograd")
         torch.library.register_fake(f"wgan_fast::{self.name}", checked(fake), lib=_library)
         REGISTRY[self.name] = self
 
     def __call__(self, *args: Any, backend: str = "auto") -> Any:
-        """Runs the operator on a backend: "auto" (the best there is), "native" or "reference"."""
-        if backend == "auto" and torch.compiler.is_compiling():
-            return self.overload(*args)
+        """Runs the operator on a backend: "auto" (the best there is), "native", "pytorch" or
+        "reference"."""
+        if backend == "auto":
+            if torch.compiler.is_compiling():
+                return self.overload(*args)
+            if not _native.serves(self.name, args[0].device.type):
+                return self.pytorch(*args)
+        elif backend == "pytorch":
+            return self.pytorch(*args)
         kernel = self.reference if backend == "reference" else self._below_autograd
         if backend == "native":
             _native.require(self.name, args[0].device)

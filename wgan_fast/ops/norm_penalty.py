@@ -56,9 +56,10 @@ def norm_penalty(
 
     Gradients: of penalty and norms with respect to gradients, to any order; zero where the norm is.
 
-    Numerics: squares are summed in float64 on the CPU, in an order that does not depend on the
-    number of threads; float64 rows are rescaled when their squares leave its range. A norm that
-    does not fit in float32 is infinite. NaN and infinity come through.
+    Numerics: the CPU kernels and "reference" sum squares in float64, in an order that does not
+    depend on the number of threads; float64 rows are rescaled when their squares leave its range.
+    "pytorch" sums them in the dtype of the norms. A norm that does not fit in float32 is infinite.
+    NaN and infinity come through.
 
     Source: arXiv 1704.00028, equation 3; one-sided: arXiv 1709.08894; power: arXiv 1712.01026.
 
@@ -134,6 +135,15 @@ def _reference(
     penalty = scale * term(norms, target, one_sided, power)
     dtype = compute_dtype(gradients.dtype)
     return (penalty.sum() if reduce else penalty).to(dtype), norms.to(dtype)
+
+
+def _pytorch(
+    gradients: Tensor, target: float, one_sided: bool, power: float, scale: float, reduce: bool
+) -> tuple[Tensor, Tensor]:
+    rows = gradients.reshape(len(gradients), -1)
+    norms = torch.linalg.vector_norm(rows, dim=1, dtype=compute_dtype(gradients.dtype))
+    penalty = term(norms, target, one_sided, power)
+    return scale * (penalty.sum() if reduce else penalty), norms
 
 
 def _reference_backward(
@@ -212,6 +222,7 @@ NORM_PENALTY = Op(
     "bool reduce) -> (Tensor, Tensor)",
     check=_check,
     reference=_reference,
+    pytorch=_pytorch,
     fake=_fake,
     autograd=_NormPenalty.apply,
     samples=_samples,
