@@ -14,8 +14,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cases.case import BASELINE
-from .results import Row, load
+from .report.results import Row, load
+from .suites.case import BASELINE
 from .timing import interval, resampled_medians
 
 #: Two processes that run the same code differ by this much, from where their memory happens to lie.

@@ -2,7 +2,7 @@
 
     python -m benchmarks.finite_difference      # writes the tables of docs/variants.md
 
-Three tables: the error over the step for smooth critics, what happens at the kinks of piecewise
+Of three kinds: the error over the step for smooth critics, what happens at the kinks of piecewise
 linear ones, and the operations of a step. They are deterministic up to rounding; no time is taken.
 """
 
@@ -20,46 +20,23 @@ from tools import pages
 from wgan_fast import FiniteDifference, r1_penalty
 from wgan_fast._penalise.finite_differences import STEPS
 
-from .flops import FlopCounter
+from .flops import flops_of
+from .problems import critics
 
 PAGE = Path(__file__).parent.parent / "docs" / "variants.md"
-
-Activation = Callable[[], nn.Module]
-
-
-def mlp(size: int, activation: Activation, width: int = 128) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(size, width), activation(), nn.Linear(width, width), activation(),
-        nn.Linear(width, width), activation(), nn.Linear(width, 1),
-    )  # fmt: skip
-
-
-def dcgan(activation: Activation, width: int = 16) -> nn.Sequential:
-    """The critic of DCGAN for 3x32x32 images, narrow."""
-    return nn.Sequential(
-        nn.Conv2d(3, width, 4, 2, 1), activation(),
-        nn.Conv2d(width, 2 * width, 4, 2, 1), activation(),
-        nn.Conv2d(2 * width, 4 * width, 4, 2, 1), activation(),
-        nn.Flatten(), nn.Linear(4 * width * 16, 1),
-    )  # fmt: skip
-
-
-def leaky() -> nn.Module:
-    return nn.LeakyReLU(0.2)
-
 
 #: Critics and samples of one row in the tables: 2-D points, and images with pixels in [-1, 1].
 POINTS, DIGITS, IMAGES = (2,), (784,), (3, 32, 32)
 SMOOTH = {
-    "MLP 2-128x3-1, tanh": (lambda: mlp(2, nn.Tanh), POINTS),
-    "MLP 784-128x3-1, SiLU": (lambda: mlp(784, nn.SiLU), DIGITS),
-    "DCGAN 3x32x32, SiLU": (lambda: dcgan(nn.SiLU), IMAGES),
-    "DCGAN 3x32x32, tanh": (lambda: dcgan(nn.Tanh), IMAGES),
+    "MLP 2-128x3-1, tanh": (lambda: critics.mlp(2, 128, 3, nn.Tanh), POINTS),
+    "MLP 784-128x3-1, SiLU": (lambda: critics.mlp(784, 128, 3, nn.SiLU), DIGITS),
+    "DCGAN 3x32x32, SiLU": (lambda: critics.dcgan(32, 16, nn.SiLU), IMAGES),
+    "DCGAN 3x32x32, tanh": (lambda: critics.dcgan(32, 16, nn.Tanh), IMAGES),
 }
 KINKED = {
-    "MLP 2-128x3-1, ReLU": (lambda: mlp(2, nn.ReLU), POINTS),
-    "MLP 784-128x3-1, ReLU": (lambda: mlp(784, nn.ReLU), DIGITS),
-    "DCGAN 3x32x32, LeakyReLU": (lambda: dcgan(leaky), IMAGES),
+    "MLP 2-128x3-1, ReLU": (lambda: critics.mlp(2, 128, 3), POINTS),
+    "MLP 784-128x3-1, ReLU": (lambda: critics.mlp(784, 128, 3), DIGITS),
+    "DCGAN 3x32x32, LeakyReLU": (lambda: critics.dcgan(32, 16), IMAGES),
 }
 
 
@@ -68,7 +45,7 @@ def samples_of(shape: tuple[int, ...], batch: int) -> Tensor:
     return drawn.double()
 
 
-def made(build: Callable[[], nn.Sequential], shape: tuple[int, ...]) -> nn.Sequential:
+def made(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> nn.Module:
     """A critic whose gradient norms are about 1, as in training, float64."""
     torch.manual_seed(0)
     critic = build().double()
@@ -149,36 +126,28 @@ def flops_table() -> str:
     lines = []
     for name, (build, shape) in (SMOOTH | KINKED).items():
         critic, samples = made(build, shape), samples_of(shape, 32)
-        counts = []
-        for run in [
-            lambda c=critic, x=samples: c(x),
-            lambda c=critic, x=samples: gradient(c, x, None),
-            lambda c=critic, x=samples: gradient(c, x, 1e-3),
-        ]:
-            with FlopCounter() as counter:
-                run()
-            counts.append(counter.flops)
+        counts = [
+            flops_of(run)
+            for run in (
+                lambda c=critic, x=samples: c(x),
+                lambda c=critic, x=samples: gradient(c, x, None),
+                lambda c=critic, x=samples: gradient(c, x, 1e-3),
+            )
+        ]
         lines.append([name, *(f"{count / counts[0]:.2f}" for count in counts[1:])])
     return pages.numbers(["critic", "exact", "finite differences"], lines)
 
 
-def block(quick: bool) -> str:
-    return f"""
-The error of the gradient of R1 with respect to all parameters, for critics with gradient norms of
-about 1, relative to the exact gradient in float64:
-
-{smooth_table(torch.float32, [0.5, 0.1, 0.02, STEPS[torch.float32], 1e-3, 1e-4])}
-
-{smooth_table(torch.float64, [1e-2, 1e-3, 1e-4, 1e-5, STEPS[torch.float64], 1e-7])}
-
-Operations of the penalty and its gradient, in forward passes of the critic:
-
-{flops_table()}
-
-Critics with kinks, in float64:
-
-{kink_table([0.1, 0.01, 0.005], 10 if quick else 100)}
-"""
+def tables(quick: bool) -> dict[str, str]:
+    """Place in docs/variants.md -> the table that stands there."""
+    low = [0.5, 0.1, 0.02, STEPS[torch.float32], 1e-3, 1e-4]
+    high = [1e-2, 1e-3, 1e-4, 1e-5, STEPS[torch.float64], 1e-7]
+    return {
+        "errors of finite differences, float32": smooth_table(torch.float32, low),
+        "errors of finite differences, float64": smooth_table(torch.float64, high),
+        "operations of finite differences": flops_table(),
+        "finite differences at kinks": kink_table([0.1, 0.01, 0.005], 10 if quick else 100),
+    }
 
 
 def main() -> None:
@@ -186,10 +155,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="print, from few samples")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
-    if quick:
-        print(block(quick))
-        return
-    pages.write("finite differences", block(quick), PAGE)
+    for place, table in tables(quick).items():
+        if quick:
+            print(f"{place}\n\n{table}\n")
+        else:
+            pages.write(place, table, PAGE)
 
 
 if __name__ == "__main__":

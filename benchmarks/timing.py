@@ -47,6 +47,8 @@ def interleaved(
     budget: float = 10.0,
     least: float = 10e-3,
     device: str = "cpu",
+    processor_time: bool = False,
+    before: Call = lambda: None,
 ) -> dict[str, Timing]:
     """The time of one call of each contestant, measured in interleaved rounds.
 
@@ -60,14 +62,22 @@ def interleaved(
             call of a microsecond is not a measurement of the clock. What lasts less than twice as
             long is called once more beforehand: waking the threads is no part of it.
         device: "cpu", timed by the clock, or "cuda", timed by events on the current stream.
+        processor_time: on the CPU, count the time that this thread has run and not the clock's.
+            For calls that run on one thread: other programs on the machine count for little.
+        before: called before each measurement and not measured; on a GPU, just before in the
+            stream.
     """
-    measure = _seconds_on_cuda if device == "cuda" else _seconds
+    clock = time.thread_time if processor_time else time.perf_counter
 
     def measured(name: str, repeats: int, wake: bool) -> float:
-        time.sleep(PAUSE)
+        if device == "cpu":
+            time.sleep(PAUSE)
         if wake:
             contestants[name]()
-        return measure(contestants[name], repeats)
+        if device == "cuda":
+            return _seconds_on_cuda(contestants[name], repeats, before)
+        before()
+        return _seconds(contestants[name], repeats, clock)
 
     estimates = {name: measured(name, 1, False) for name in contestants}
     short = [name for name, estimate in estimates.items() if estimate < 2 * least]
@@ -92,16 +102,17 @@ def interleaved(
     return {name: Timing(values) for name, values in seconds.items()}
 
 
-def _seconds(call: Call, repeats: int) -> float:
-    start = time.perf_counter()
+def _seconds(call: Call, repeats: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(repeats):
         call()
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
-def _seconds_on_cuda(call: Call, repeats: int) -> float:
+def _seconds_on_cuda(call: Call, repeats: int, before: Call) -> float:
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize()
+    before()
     start.record()
     for _ in range(repeats):
         call()

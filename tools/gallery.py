@@ -28,14 +28,6 @@ STUDIES = (
     "sample_quality",
 )
 
-INTRODUCTION = """\
-# The studies
-
-Why penalise a gradient, and what else was tried: one script each, in [examples](../../examples).
-The pictures and the words below are made from the tables beside them, and the tables by
-`make studies-full`; `make studies` makes smaller ones in `runs/studies`.
-"""
-
 
 def script(study: str) -> ModuleType:
     if str(EXAMPLES) not in sys.path:  # they import each other as scripts do
@@ -88,7 +80,7 @@ def readme() -> str:
 
 def page() -> str:
     """All that the studies show."""
-    return "\n".join([INTRODUCTION, *map(section, STUDIES)])
+    return "\n\n".join(map(section, STUDIES))
 
 
 def section(study: str) -> str:
@@ -96,13 +88,13 @@ def section(study: str) -> str:
     pictures = "\n".join(f"![{question(study)}]({file})" for file in files)
     source = f"`python examples/{study}.py --full`, [{study}.csv]({study}.csv)"
     parts = [f"## {question(study)}", pictures, words(study), *tables(study), source]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)
 
 
 def main() -> None:
-    PAGE.write_text(page())
+    pages.write("studies", page(), PAGE)
     pages.write("studies", readme(), README)
-    print(f"wrote {PAGE} and the studies in {README}")
+    print(f"wrote the studies in {PAGE} and {README}")
 
 
 if __name__ == "__main__":

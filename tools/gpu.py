@@ -47,7 +47,7 @@ def parts(folder: Path) -> list[Part]:
     sanitizer = shutil.which("compute-sanitizer")
     # Without PyTorch's cache every tensor is an allocation of its own, which memcheck knows.
     watcher = ("env", "PYTORCH_NO_CUDA_MEMORY_CACHING=1", sanitizer or "")
-    watched = (python, "-m", "tools.gpu_exercise")
+    watched = (python, "-m", "tests.cuda.exercise")
     return [
         Part("environment", (python, "-m", "torch.utils.collect_env"), 40),
         Part("nvidia-smi", ("nvidia-smi", "-q"), 15),
@@ -55,7 +55,7 @@ def parts(folder: Path) -> list[Part]:
         Part("installed", (python, "-m", "wgan_fast"), 30),
         Part("tests-cuda", (*test, "tests/cuda"), 60),
         Part("tests-ops", (*test, "tests/ops", "-k", "cuda"), 90),
-        Part("kernels", (python, "-m", "tools.gpu_bandwidth", str(folder)), 60),
+        Part("kernels", (python, "-m", "benchmarks.gpu_bandwidth", str(folder)), 60),
         *(
             Part(
                 tool,

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ..cases.case import Build, Step
-from ..cases.problem import Problem
-from . import UnavailableError
+from ..problems.problem import Problem
+from . import Build, Step, UnavailableError
 from .eager import Gradients
-from .penalties import textbook
+from .textbook import gradient_penalty
 
 #: ``loss(critic, real, fake, epsilon, args)``
 Loss = Callable[..., Tensor]
@@ -76,7 +75,7 @@ def penalty(problem: Problem) -> Build:
         critic, (real, fake) = here.critic(dtype), here.samples(dtype)
         weights = [parameter.detach() for parameter in critic.parameters()]
         drawn = torch.rand(len(real), dtype=dtype, device=real.device)
-        run = recorded(critic, textbook, real, fake, drawn, here.arguments())
+        run = recorded(critic, gradient_penalty, real, fake, drawn, here.arguments())
 
         @torch.no_grad()
         def step(epsilon: Tensor | None = None) -> Any:
@@ -91,7 +90,7 @@ def penalty(problem: Problem) -> Build:
 
 def critic_loss(critic: Any, real: Tensor, fake: Tensor, epsilon: Tensor, args: tuple) -> Tensor:
     scores = critic(fake, *args).mean() - critic(real, *args).mean()
-    return scores + textbook(critic, real, fake, epsilon, args)
+    return scores + gradient_penalty(critic, real, fake, epsilon, args)
 
 
 def gradients(critic: nn.Module, real: Tensor, fake: Tensor, args: tuple[Any, ...]) -> Gradients:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..cases.case import Build, Step
-from ..cases.problem import Problem
+from ..problems.problem import Problem
+from . import Build, Step
 from .penalties import PENALTIES, Penalty, require
 
 N_CRITIC = 5

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..cases.case import Build, Step
-from ..cases.problem import LAMBDA, Problem
-from . import UnavailableError
+from ..problems.problem import LAMBDA, Problem
+from . import Build, Step, UnavailableError
 
 
 def _setup(device: str) -> Any:

@@ -11,31 +11,11 @@ from torch import Tensor, nn
 from wgan_fast import fast_gradient_penalty
 from wgan_fast.ops import _native as native
 
-from ..cases.problem import LAMBDA
-from . import UnavailableError
+from ..problems.problem import LAMBDA
+from . import UnavailableError, textbook
 
 #: ``penalty(critic, real, fake, epsilon, args)``; epsilon None: draw.
 Penalty = Callable[[nn.Module, Tensor, Tensor, "Tensor | None", "tuple[Any, ...]"], Tensor]
-
-
-def textbook(
-    critic: nn.Module, real: Tensor, fake: Tensor, epsilon: Tensor | None, args: tuple[Any, ...]
-) -> Tensor:
-    """As the popular repositories write it."""
-    if epsilon is None:
-        epsilon = torch.rand(real.size(0), dtype=real.dtype, device=real.device)
-    alpha = epsilon.view(-1, *[1] * (real.dim() - 1))
-    interpolates = (alpha * real + (1 - alpha) * fake).detach().requires_grad_(True)
-    scores = critic(interpolates, *args)
-    gradients = torch.autograd.grad(
-        outputs=scores,
-        inputs=interpolates,
-        grad_outputs=torch.ones_like(scores),
-        create_graph=True,
-        retain_graph=True,
-    )[0]
-    gradients = gradients.reshape(gradients.size(0), -1)
-    return LAMBDA * ((gradients.norm(2, dim=1) - 1) ** 2).mean()
 
 
 def tuned(
@@ -75,20 +55,36 @@ def ours(backend: str, double_backward: str, chunk_size: int | None = None) -> P
     return penalty
 
 
-def require(penalty_name: str, device: str) -> None:
-    """Raises UnavailableError if the library has no compiled kernels for this contestant."""
-    if penalty_name.startswith("wgan_fast") and "reference" not in penalty_name:
-        reason = native.why_not("norm_penalty", device)
-        if reason is not None:
-            raise UnavailableError(reason)
+def why_not_native(device: str, operator: str = "norm_penalty") -> str | None:
+    """Why no compiled kernel serves an operator on this device; None where one does."""
+    return native.why_not(operator, device)
 
+
+def require_native(device: str, operator: str = "norm_penalty") -> None:
+    """Raises UnavailableError if the library has no compiled kernel for an operator."""
+    reason = why_not_native(device, operator)
+    if reason is not None:
+        raise UnavailableError(reason)
+
+
+def require(penalty_name: str, device: str) -> None:
+    """Raises UnavailableError if this contestant asks for compiled kernels that are not there."""
+    if penalty_name.startswith("wgan_fast") and not penalty_name.startswith((REFERENCE, PURE)):
+        require_native(device)
+
+
+REFERENCE = "wgan_fast reference"
+
+#: ``backend="auto"`` where the library has no compiled kernels: what one gets without a compiler.
+#: It is raced in a process that finds none; see :mod:`benchmarks.race.settings`.
+PURE = "wgan_fast pure"
 
 #: The contestants in plain PyTorch. "wgan_fast" is what a user gets who changes nothing.
 PENALTIES: dict[str, Penalty] = {
-    "textbook": textbook,
+    "textbook": textbook.gradient_penalty,
     "tuned": tuned,
     "wgan_fast": ours("native", "pruned"),
     "wgan_fast, plain": ours("native", "plain"),
-    "wgan_fast reference": ours("reference", "pruned"),
+    REFERENCE: ours("reference", "pruned"),
     "wgan_fast reference, plain": ours("reference", "plain"),
 }

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from torch import nn
 
-from ..cases import critics
+from ..problems import critics
 from . import UnavailableError
 
 Weights = dict[str, Any]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.agreement import enter
-from benchmarks.cases.case import Case
 from benchmarks.contestants import UnavailableError
-from benchmarks.suite import Speed, race
+from benchmarks.race.agreement import enter
+from benchmarks.race.suite import Speed, race
+from benchmarks.suites.case import Case
 
 SPEED = Speed(1e10, 1e11)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import curves
-from benchmarks.cases import growth
+from benchmarks.report import curves
+from benchmarks.suites import growth
 
 from .results import pair, row
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
-from benchmarks import compare, plot, report, results
+from benchmarks import compare
 from benchmarks.contestants.penalties import PENALTIES
+from benchmarks.report import page, pictures, results
 from benchmarks.suites import SUITES
 
-ROOT = Path(report.__file__).parent.parent
+ROOT = Path(compare.__file__).parent.parent
 
 #: What every row carries.
 SETTING = (
@@ -84,10 +85,10 @@ def test_the_csv_holds_the_same_rows(quick):
 def test_the_results_can_be_drawn_reported_and_compared(quick):
     folder, rows = quick
     mpl.use("Agg")
-    drawn = plot.draw(rows, folder)
-    assert {path.name for path in drawn} == set(plot.PICTURES)
+    drawn = pictures.draw(rows, folder)
+    assert {path.name for path in drawn} == set(pictures.PICTURES)
     assert all(path.stat().st_size > 5000 for path in drawn)
-    text = report.report({"here": rows})
+    text = page.report({"here": rows})
     for case in {row["case"] for row in rows if row["suite"] in ("penalty", "step", "memory")}:
         assert case in text
     assert {change.verdict(compare.MARGIN) for change in compare.changes(rows, rows)} == {"same"}

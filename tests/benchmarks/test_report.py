@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import goals, report, tables
-from benchmarks.plot import PICTURES
-from benchmarks.results import where
+from benchmarks.report import goals, page, tables
+from benchmarks.report.pictures import PICTURES
+from benchmarks.report.results import where
 from tools import pages
 
 from .results import pair
@@ -20,19 +20,19 @@ def outcome(rows, what):
 
 
 def test_the_report_is_what_the_generator_makes():
-    assert report.REPORT.read_text() == report.report(report.machines())
+    assert pages.read("results", page.REPORT) == page.report(page.machines())
 
 
 def test_the_readme_is_what_the_generator_makes():
-    assert pages.read("speed", report.README) == report.speed(report.machines())
+    assert pages.read("speed", page.README) == page.speed(page.machines())
 
 
 def test_the_pictures_of_the_report_exist():
-    text = report.REPORT.read_text()
-    for name in report.machines():
+    text = page.REPORT.read_text()
+    for name in page.machines():
         for picture in PICTURES:
             assert f"results/{name}/{picture}" in text
-            assert (report.RESULTS / name / picture).exists()
+            assert (page.RESULTS / name / picture).exists()
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.cases import critics
 from benchmarks.contestants import UnavailableError
+from benchmarks.problems import critics
 
 jax = pytest.importorskip("jax", reason="jax is not installed; pip install jax")
 

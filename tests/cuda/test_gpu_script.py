@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tools import gpu, gpu_bandwidth
+from benchmarks import gpu_bandwidth
+from tools import gpu
 from tools.gpu import Part, parts, run_all
 
 
@@ -56,7 +57,7 @@ def test_the_modules_it_starts_exist(tmp_path: Path) -> None:
         if "-m" not in part.command:
             continue
         module = part.command[part.command.index("-m") + 1]
-        if module.split(".")[0] in ("tools", "benchmarks", "wgan_fast"):
+        if module.split(".")[0] in ("tools", "tests", "benchmarks", "wgan_fast"):
             path = root / module.replace(".", "/")
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
 

@@ -12,7 +12,7 @@ def test_the_readme_is_what_the_generator_makes():
 
 
 def test_the_page_is_what_the_generator_makes():
-    assert gallery.PAGE.read_text() == gallery.page(), "type: make gallery"
+    assert pages.read("studies", gallery.PAGE) == gallery.page(), "type: make gallery"
 
 
 def test_every_study_is_shown():

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from benchmarks.double_backward_case import IMPOSSIBLE
-from benchmarks.double_backward_cases import CASES
 from benchmarks.flops import FlopCounter, flops_of
+from benchmarks.problems.operator_problem import IMPOSSIBLE
+from benchmarks.problems.operators import CASES
 from tests.critics import CRITICS
 from tests.second_order.convolutions import (
     GEOMETRIES,

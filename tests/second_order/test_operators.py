@@ -1,6 +1,6 @@
 """Every operator is at the floor of its net, and docs/double-backward.md says the truth about it.
 
-python -m benchmarks.double_backward    writes the page
+python -m benchmarks.double_backward    writes the page's tables
 """
 
 import re
@@ -8,8 +8,8 @@ import re
 import pytest
 
 from benchmarks.double_backward import PAGE, least, multiple, ours, textbook
-from benchmarks.double_backward_case import IMPOSSIBLE, PIECEWISE
-from benchmarks.double_backward_cases import CASES
+from benchmarks.problems.operator_problem import IMPOSSIBLE, PIECEWISE
+from benchmarks.problems.operators import CASES
 
 POSSIBLE = [case for case in CASES if case.kind != IMPOSSIBLE]
 

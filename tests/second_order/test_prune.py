@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.hooks import RemovableHandle
 
-from benchmarks.double_backward_case import IMPOSSIBLE
-from benchmarks.double_backward_cases import CASES
+from benchmarks.problems.operator_problem import IMPOSSIBLE
+from benchmarks.problems.operators import CASES
 from tests.critics import CRITICS
 from tests.second_order.twice import (
     assert_identical,

@@ -3,7 +3,8 @@
     python -m benchmarks.race --suite penalty step --json race.json --csv race.csv
 
 Every suite runs in a process of its own, once with all threads and the tuned allocator, and its
-anchor cases again with the allocator's default settings and with one thread.
+anchor cases again with the allocator's default settings and with one thread. The suite overhead
+runs a second time, with a copy of the library that has no compiled kernels.
 """
 
 from __future__ import annotations
@@ -11,79 +12,34 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .machine import cores
-from .suites import SUITES
+from ..suites import SUITES
+from .settings import Setting, settings_of, without_kernels
 
 Row = dict[str, Any]
-
-#: glibc gives large blocks back to the system at once and pays page faults for each of them again.
-#: With thresholds that no block reaches it keeps them, for all contestants alike.
-_NEVER = str(2**40)
-TUNED_ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": _NEVER,
-    "MALLOC_TRIM_THRESHOLD_": _NEVER,
-    "MALLOC_TOP_PAD_": "67108864",
-}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a process must know when it starts.
-
-    Args:
-        threads: for PyTorch, OpenMP and JAX.
-        allocator: "default" or "tuned".
-        anchors_only: whether it races the anchor cases alone.
-    """
-
-    threads: int
-    allocator: str = "tuned"
-    anchors_only: bool = False
-
-    def environment(self) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
-        threads = str(self.threads)
-        kept |= {"OMP_NUM_THREADS": threads, "PJRT_NPROC": threads}
-        return kept | (TUNED_ALLOCATOR if self.allocator == "tuned" else {})
-
-
-def settings_of(suite: str, options: argparse.Namespace) -> list[Setting]:
-    """The settings a suite runs in: the one asked for, or the main one and two for comparison."""
-    # A quick race is no measurement, and threads that wait for each other make it slow where the
-    # cores are busy.
-    threads = options.threads or (1 if options.quick else cores())
-    if options.threads or options.allocator:
-        return [Setting(threads, options.allocator or "tuned")]
-    main = Setting(threads)
-    if options.device != "cpu" or suite not in ("kernels", "penalty"):
-        return [main]
-    default = Setting(threads, "default", anchors_only=True)
-    if options.quick:
-        return [main, default] if suite == "kernels" else [main]
-    single = [Setting(1, anchors_only=True)] if threads > 1 else []
-    return [main, default, *single]
 
 
 def run(suite: str, setting: Setting, options: argparse.Namespace) -> list[Row]:
     """The rows of one suite in one setting, measured by a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "rows.json")
-        command = [sys.executable, "-m", "benchmarks.suite", suite, str(out)]
+        command = [sys.executable, "-m", "benchmarks.race.suite", suite, str(out)]
         command += ["--threads", str(setting.threads), "--allocator", setting.allocator]
         command += ["--device", options.device]
         command += ["--quick"] if options.quick else []
         command += ["--anchors"] if setting.anchors_only else []
         command += ["--case", options.case] if options.case else []
-        done = subprocess.run(command, env=setting.environment())
+        environment, place = setting.environment(), None
+        if setting.pure:
+            command += ["--pure"]
+            environment, place = environment | without_kernels(Path(folder)), folder
+        done = subprocess.run(command, env=environment, cwd=place)
         if done.returncode != 0:
             raise SystemExit(f"suite {suite} broke off with exit status {done.returncode}")
         return json.loads(out.read_text())
@@ -126,9 +82,7 @@ def main() -> int:
     rows: list[Row] = []
     for suite in options.suite:
         for setting in settings_of(suite, options):
-            print(
-                f"\n{suite}: {setting.threads} threads, {setting.allocator} allocator", flush=True
-            )
+            print(f"\n{suite}: {setting}", flush=True)
             rows += run(suite, setting, options)
             write(rows, options.json, options.csv)  # at once, should the next one break off
     failed = [row for row in rows if "failed" in row]

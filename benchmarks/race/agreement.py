@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cases.case import BASELINE, Case, Step
-from .contestants import UnavailableError
+from ..contestants import Step, UnavailableError
+from ..suites.case import BASELINE, Case
 
 #: A loss and gradients; None is a gradient of zeros.
 Results = list[Tensor | None]

@@ -16,11 +16,20 @@ def leaky() -> nn.Module:
     return nn.LeakyReLU(0.2)
 
 
-def mlp(size: int, width: int, depth: int, activation: Layer = nn.ReLU) -> nn.Sequential:
-    """``depth`` hidden layers, as in WGAN-GP's toy experiments (three or four times 512)."""
+def mlp(
+    size: int,
+    width: int,
+    depth: int,
+    activation: Layer = nn.ReLU,
+    norm: Callable[[int], nn.Module] | None = None,
+) -> nn.Sequential:
+    """``depth`` hidden layers, as in WGAN-GP's toy experiments (three or four times 512).
+
+    ``norm(width)`` makes a normalisation layer before each activation.
+    """
     layers: list[nn.Module] = []
     for before, after in pairwise([size, *[width] * depth]):
-        layers += [nn.Linear(before, after), activation()]
+        layers += [nn.Linear(before, after), *([norm(after)] if norm else []), activation()]
     return nn.Sequential(*layers, nn.Linear(width, 1))
 
 
@@ -29,17 +38,19 @@ def dcgan(
     width: int = 64,
     activation: Layer = leaky,
     norm: Callable[[int, int], nn.Module] | None = None,
+    channels: int = 3,
 ) -> nn.Sequential:
     """Radford et al. 2016: strided 4x4 convolutions down to 4x4, features doubled each time.
 
     ``norm(features, size)`` makes a normalisation layer, from the second convolution on.
     """
     layers: list[nn.Module] = []
-    before, after = 3, width
+    before, after = channels, width
     while size > 4:
         size //= 2
+        is_first = not layers
         layers.append(nn.Conv2d(before, after, 4, 2, 1))
-        if norm is not None and before != 3:
+        if norm is not None and not is_first:
             layers.append(norm(after, size))
         layers.append(activation())
         before, after = after, min(2 * after, 8 * width)
@@ -137,7 +148,8 @@ def instance_norm(features: int, size: int) -> nn.Module:
 
 
 def group_norm(features: int, size: int) -> nn.Module:
-    return nn.GroupNorm(8, features)
+    """Eight groups, of two features at least."""
+    return nn.GroupNorm(max(1, min(8, features // 2)), features)
 
 
 def generator(size: int, width: int) -> nn.Sequential:

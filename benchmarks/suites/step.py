@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from torch import nn
 
-from ..contestants import absent, compiled, eager, jax_jit
-from . import critics, penalty
-from .case import Build, Case
-from .problem import Problem
+from ..contestants import Build, absent, compiled, eager, jax_jit
+from ..problems import critics
+from ..problems.problem import Problem
+from . import penalty
+from .case import Case
 
 Generator = Callable[[], nn.Module]
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from torch import nn
 
-from ..contestants import eager, jax_jit
+from ..contestants import Build, eager, jax_jit
 from ..contestants.penalties import ours
-from . import critics, penalty
-from .case import Build, Case
-from .problem import Problem
+from ..problems import critics
+from ..problems.problem import Problem
+from . import penalty
+from .case import Case
 
 CHUNKED = "wgan_fast, chunk_size=16"
 
@@ -55,7 +56,7 @@ def case(
         contestants["JAX jit"] = jax_jit.penalty(problem)
     measured: tuple[str, ...] = ("textbook", "wgan_fast") if memory else ()
     if memory and axis == "batch":
-        contestants[CHUNKED] = eager.penalty(problem, "wgan_fast", ours("native", "auto", 16))
+        contestants[CHUNKED] = eager.penalty(problem, "wgan_fast", ours("native", "pruned", 16))
         measured += (CHUNKED,)
     return Case(
         suite="growth",

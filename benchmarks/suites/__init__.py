@@ -1,16 +1,17 @@
-"""The suites of the race, by their names."""
+"""What is raced: each suite yields its cases, each case its contestants."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from .cases import growth, kernels, memory, penalty, step
-from .cases.case import Case
+from . import growth, kernels, memory, overhead, penalty, step
+from .case import Case
 
-#: ``cases(quick, device)``
+#: The suites of the race, by their names: ``cases(quick, device)``.
 SUITES: dict[str, Callable[[bool, str], Iterator[Case]]] = {
     "kernels": kernels.cases,
     "penalty": penalty.cases,
+    "overhead": overhead.cases,
     "step": step.cases,
     "growth": growth.cases,
     "memory": memory.cases,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .timing import Timing, ratio
+from ..timing import Timing, ratio
 
 Row = dict[str, Any]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wgan_fast.second_order import twice_differentiable_backends
 
-from .flops import FlopCounter
+from ..flops import FlopCounter
 
 Layer = nn.Module | Callable[[Tensor], Tensor]
 

@@ -14,12 +14,11 @@ from typing import Any
 
 import torch
 
-from . import memory
-from .agreement import Entered, enter
-from .cases.case import BASELINE, Case
-from .machine import describe
-from .suites import SUITES
-from .timing import (
+from ..contestants.penalties import why_not_native
+from ..machine import describe
+from ..suites import SUITES
+from ..suites.case import BASELINE, Case
+from ..timing import (
     Timing,
     copy_bandwidth,
     interleaved,
@@ -27,6 +26,8 @@ from .timing import (
     ratio,
     reference_workload,
 )
+from . import memory
+from .agreement import Entered, enter
 
 Row = dict[str, Any]
 
@@ -34,6 +35,7 @@ Row = dict[str, Any]
 PACE = {
     "kernels": (5, 30.0),
     "penalty": (5, 8.0),
+    "overhead": (5, 8.0),
     "step": (5, 8.0),
     "growth": (3, 4.0),
 }
@@ -145,8 +147,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--anchors", action="store_true")
+    parser.add_argument("--pure", action="store_true", help="there must be no compiled kernels")
     parser.add_argument("--case", default="")
     options = parser.parse_args()
+    if options.pure and why_not_native(options.device) is None:
+        parser.error("--pure was asked for, but the library found its compiled kernels")
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     speed = measure_speed(options.quick, options.device)

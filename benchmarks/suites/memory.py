@@ -7,15 +7,16 @@ from dataclasses import replace
 
 from ..contestants import eager
 from ..contestants.penalties import ours
-from . import critics, growth, penalty
+from ..problems import critics
+from ..problems.problem import Problem
+from . import growth, penalty
 from .case import Case
-from .problem import Problem
 
 
 def case(problem: Problem) -> Case:
     made = penalty.case(problem)
     made.contestants[growth.CHUNKED] = eager.penalty(
-        problem, "wgan_fast", ours("native", "auto", 16)
+        problem, "wgan_fast", ours("native", "pruned", 16)
     )
     return replace(made, suite="memory", memory=tuple(made.contestants), timed=False)
 

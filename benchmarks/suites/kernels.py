@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from wgan_fast import ops
-from wgan_fast.ops import _native as native
 
-from ..contestants import UnavailableError
-from .case import Build, Case, Step
-from .problem import LAMBDA
+from ..contestants import Build, Step, textbook
+from ..contestants.penalties import require_native
+from ..problems.problem import LAMBDA
+from .case import Case
 
 SHAPES = [(64, 256), (64, 3072), (64, 12288), (64, 49152), (256, 49152), (65536, 2)]
 HUGE = (1024, 262144)  # 1 GiB an array in float32
@@ -44,8 +44,7 @@ def _factors(real: Tensor, epsilon: Tensor | None) -> Tensor:
 
 def textbook_interpolate(inputs: list[Tensor], epsilon: Tensor | None) -> Tensor:
     real, fake = inputs
-    factors = _factors(real, epsilon)
-    return factors * real + (1 - factors) * fake
+    return textbook.interpolate(real, fake, _factors(real, epsilon))
 
 
 def tuned_interpolate(inputs: list[Tensor], epsilon: Tensor | None) -> Tensor:
@@ -65,7 +64,7 @@ def our_interpolate(backend: str) -> Way:
 
 
 def textbook_penalty(inputs: list[Tensor], epsilon: Tensor | None) -> Tensor:
-    return LAMBDA * ((torch.sqrt(torch.sum(inputs[0] ** 2, dim=1)) - 1) ** 2).mean()
+    return textbook.norm_penalty(inputs[0])
 
 
 def tuned_penalty(inputs: list[Tensor], epsilon: Tensor | None) -> Tensor:
@@ -133,9 +132,7 @@ def contestant(op: str, shape: tuple[int, int], phase: str, way: Way, device: st
 
 def needs_native(build: Build, op: str, device: str) -> Build:
     def built(dtype: torch.dtype, batch: int | None) -> Step:
-        reason = native.why_not(op, device)
-        if reason is not None:
-            raise UnavailableError(reason)
+        require_native(device, op)
         return build(dtype, batch)
 
     return built

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..contestants.penalties import PURE
 from .results import OURS, Row, against, by_case, main_setting, timed, where
 
 MET, NOISE, MISSED, UNKNOWN = "met", "met within noise", "**missed**", "not measured"
@@ -31,6 +32,7 @@ def outcomes(rows: list[Row]) -> list[Outcome]:
     return [
         *_penalty_goals(penalty),
         *_jax_goals(penalty),
+        *_overhead_goals(by_case(timed(where(main, suite="overhead")))),
         *_kernel_goals(timed(where(main, suite="kernels"))),
         *_memory_goals(where(main, suite="memory")),
     ]
@@ -51,6 +53,13 @@ def _jax_goals(cases: dict[str, dict[str, Row]]) -> Iterator[Outcome]:
     convolutions = [p for name, p in pairs if name.startswith(CONVOLUTIONS)]
     yield _at_least("penalty against JAX jit, MLP cases", 1.0, perceptrons)
     yield _at_least("penalty against JAX jit, convolutional cases", 2.0, convolutions)
+
+
+def _overhead_goals(cases: dict[str, dict[str, Row]]) -> Iterator[Outcome]:
+    what = "penalty against the textbook, critics with nothing to gain"
+    yield _at_least(what, 0.97, [p for _, p in _pairs(cases, "textbook")])
+    pure = [p for _, p in _pairs(cases, "textbook", PURE)]
+    yield _at_least(f"{what}, pure build", 0.97, pure)
 
 
 def _kernel_goals(rows: list[Row]) -> Iterator[Outcome]:
@@ -84,13 +93,13 @@ def _memory_goals(rows: list[Row]) -> Iterator[Outcome]:
 
 
 def _pairs(
-    cases: dict[str, dict[str, Row]], other: str
+    cases: dict[str, dict[str, Row]], other: str, ours: str = OURS
 ) -> list[tuple[str, tuple[str, float, float, float]]]:
     """For every case of both: its name, and (name, ratio, low, high)."""
     return [
-        (name, (name, *against(case[OURS], case[other])))
+        (name, (name, *against(case[ours], case[other])))
         for name, case in cases.items()
-        if OURS in case and other in case
+        if ours in case and other in case
     ]
 
 

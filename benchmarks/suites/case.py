@@ -8,13 +8,7 @@ from typing import Any
 
 import torch
 
-#: One call of a contestant: the work and its results, a loss and gradients. With mixing factors it
-#: computes at these, for comparison; without, it draws its own, as it does when it is timed.
-Step = Callable[[torch.Tensor | None], Any]
-
-#: Sets a contestant up in a dtype, for at most this many samples (None: all of them), or raises
-#: UnavailableError.
-Build = Callable[[torch.dtype, int | None], Step]
+from ..contestants import Build
 
 #: The contestant that ratios are taken against.
 BASELINE = "textbook"

@@ -6,8 +6,10 @@ import math
 
 from tools import pages
 
+from ..contestants.eager import N_CRITIC
+from ..contestants.penalties import PURE
+from ..suites.overhead import WITHOUT_KERNELS
 from . import curves
-from .contestants.eager import N_CRITIC
 from .goals import outcomes
 from .results import (
     OURS,
@@ -69,11 +71,25 @@ def goals(rows: list[Row]) -> str:
 def speeds(rows: list[Row], suite: str) -> str:
     """One line for each case, one column for each contestant: its time, and the textbook's over
     it."""
-    here = where(main_setting(rows), suite=suite)
-    names = contestants(here)
+    return _speeds(where(main_setting(rows), suite=suite))
+
+
+def overhead(rows: list[Row]) -> str:
+    """The same for the suite of this name, the pure build beside the native one. Its ratios are
+    those to the textbook of its own process."""
+    here = where(main_setting(rows), suite="overhead")
+    native = [row for row in here if not row["case"].endswith(WITHOUT_KERNELS)]
+    pure = [row | {"case": row["case"].removesuffix(WITHOUT_KERNELS)}
+            for row in here if row["case"].endswith(WITHOUT_KERNELS)]  # fmt: skip
+    beside = [row for row in pure if row["contestant"] == PURE or not native]
+    return _speeds(native + beside) if here else ""
+
+
+def _speeds(rows: list[Row]) -> str:
+    names = contestants(rows)
     lines = [
         [case, *(_speed(found[name]) if name in found else "" for name in names)]
-        for case, found in by_case(here).items()
+        for case, found in by_case(rows).items()
     ]
     return pages.numbers(["", *names], lines)
 
@@ -214,10 +230,8 @@ def drift(rows: list[Row]) -> str:
         return ""
     low, high = reference[0], reference[-1]
     return (
-        f"A fixed matrix product ran in every round of the main setting; it took between "
-        f"{seconds_text(low)} and {seconds_text(high)}, a factor of {high / low:.2f} from the "
-        "fastest case to the slowest. Contestants are compared within a round, which this does not "
-        "touch; times of different cases it does."
+        f"From {seconds_text(low)} to {seconds_text(high)}, a factor of {high / low:.2f} from the "
+        "fastest case to the slowest."
     )
 
 

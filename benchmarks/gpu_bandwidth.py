@@ -1,6 +1,6 @@
 """Times every CUDA kernel against the copy bandwidth of the same run.
 
-    python -m tools.gpu_bandwidth FOLDER      writes kernels.json and kernels.md
+    python -m benchmarks.gpu_bandwidth FOLDER      writes kernels.json and kernels.md
 
 Each measurement is a CUDA event before and one after the call, with the L2 cache flushed first;
 kernels take turns, and the median counts. Bytes are the least that the operator can move. The
@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 
 import torch
 from torch import Tensor
 
-from . import pages
+import wgan_fast.ops  # noqa: F401 - defines the operators
+from tools import pages
+
+from .contestants import textbook
+from .timing import Call, interleaved
 
 ROUNDS, WARM_UP = 30, 5
 SHAPES = [(64, 12288), (256, 49152), (1024, 262144), (65536, 2), (65536, 784), (4, 2**24)]
 DTYPES = (torch.float32, torch.bfloat16)
 SETTINGS = (1.0, False, 2.0, 10.0, True)
-
-Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -45,27 +45,17 @@ class Result:
         return self.bytes / self.microseconds / 1e3
 
 
-class Timer:
-    """Times calls on the current stream, each with a cold L2 cache."""
-
-    def __init__(self) -> None:
-        l2 = torch.cuda.get_device_properties(0).L2_cache_size
-        self.junk = torch.empty(4 * l2, dtype=torch.uint8, device="cuda")
-
-    def microseconds(self, calls: dict[str, Call]) -> dict[str, float]:
-        """The median time of each call, measured in turns."""
-        times: dict[str, list[float]] = {name: [] for name in calls}
-        for i in range(WARM_UP + ROUNDS):
-            for name, call in calls.items():
-                begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-                self.junk.zero_()
-                begin.record()
-                call()
-                end.record()
-                end.synchronize()
-                if i >= WARM_UP:
-                    times[name].append(begin.elapsed_time(end) * 1e3)
-        return {name: median(values) for name, values in times.items()}
+def microseconds(calls: dict[str, Call]) -> dict[str, float]:
+    """The median time of each call on the current stream, in turns, each with a cold L2 cache."""
+    l2 = torch.cuda.get_device_properties(0).L2_cache_size
+    junk = torch.empty(4 * l2, dtype=torch.uint8, device="cuda")
+    for call in calls.values():
+        for _ in range(WARM_UP):
+            call()
+    timings = interleaved(
+        calls, rounds=(ROUNDS, ROUNDS), least=0.0, device="cuda", before=junk.zero_
+    )
+    return {name: timing.median * 1e6 for name, timing in timings.items()}
 
 
 def _copy_of(nbytes: int) -> Call:
@@ -83,8 +73,8 @@ def operators(batch: int, dim: int, dtype: torch.dtype) -> dict[str, tuple[int, 
     array = batch * dim * dtype.itemsize
 
     def textbook_mix() -> Tensor:
-        epsilon = torch.rand(batch, 1, device="cuda", dtype=dtype)
-        return epsilon * real + (1 - epsilon) * fake
+        factors = torch.rand(batch, 1, device="cuda", dtype=dtype)
+        return textbook.interpolate(real, fake, factors)
 
     epsilon = torch.rand(batch, 1, device="cuda", dtype=dtype)
     unit = (2 * (norms - 1) / norms).to(dtype).unsqueeze(1)
@@ -99,7 +89,7 @@ def operators(batch: int, dim: int, dtype: torch.dtype) -> dict[str, tuple[int, 
         ),
         "norm_penalty": (
             *(array, lambda: namespace.norm_penalty(real, *SETTINGS)),
-            lambda: 10 * ((real.norm(2, dim=1) - 1) ** 2).mean(),
+            lambda: textbook.norm_penalty(real),
         ),
         "norm_penalty_backward": (
             2 * array,
@@ -110,17 +100,17 @@ def operators(batch: int, dim: int, dtype: torch.dtype) -> dict[str, tuple[int, 
 
 
 def measure_all() -> list[Result]:
-    timer, results = Timer(), []
+    results = []
     free = torch.cuda.mem_get_info()[0]
     for batch, dim in SHAPES:
         for dtype in DTYPES:
             if 12 * batch * dim * dtype.itemsize > free:
                 print(f"{batch} x {dim} {dtype} does not fit")
                 continue
-            for name, (nbytes, ours, textbook) in operators(batch, dim, dtype).items():
+            for name, (nbytes, ours, theirs) in operators(batch, dim, dtype).items():
                 with torch.no_grad():
-                    times = timer.microseconds(
-                        {"ours": ours, "copy": _copy_of(nbytes), "textbook": textbook}
+                    times = microseconds(
+                        {"ours": ours, "copy": _copy_of(nbytes), "textbook": theirs}
                     )
                 short = str(dtype).removeprefix("torch.")
                 results.append(
@@ -155,8 +145,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    import wgan_fast.ops  # noqa: F401 - defines the operators
-
     results = measure_all()
     folder.joinpath("kernels.json").write_text(json.dumps([asdict(r) for r in results], indent=1))
     folder.joinpath("kernels.md").write_text(report(results) + "\n")

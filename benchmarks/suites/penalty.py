@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from torch import nn
 
-from ..contestants import absent, compiled, eager, jax_jit
+from ..contestants import Build, absent, compiled, eager, jax_jit
 from ..contestants.penalties import PENALTIES
-from . import critics
-from .case import Build, Case
-from .problem import Problem
+from ..problems import critics
+from ..problems.problem import Problem
+from .case import Case
 
 DCGAN = Problem("DCGAN 64x64", critics.dcgan, (3, 64, 64), 64)
 MLP_2D = Problem("MLP 2-512x4-1", lambda: critics.mlp(2, 512, 4), (2,), 4096)

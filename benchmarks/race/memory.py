@@ -1,6 +1,6 @@
 """The peak memory of one contestant, in a process of its own.
 
-    python -m benchmarks.memory SUITE CASE CONTESTANT
+    python -m benchmarks.race.memory SUITE CASE CONTESTANT
 
 prints the bytes by which the resident memory grows at its peak during one warm call, above the
 weights, the inputs and the libraries. The allocator hands every block from 64 KiB on back to the
@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
-from .cases.case import Case
-from .contestants import UnavailableError
-from .suites import SUITES
+from ..contestants import UnavailableError
+from ..suites import SUITES
+from ..suites.case import Case
 
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
@@ -33,7 +33,7 @@ def measured(case: Case, contestant: str, quick: bool, device: str) -> dict[str,
     """``peak_bytes`` of a contestant, or why there is none, for its result row."""
     if device == "cpu" and not Path("/proc/self/clear_refs").exists():
         return {"unavailable": "peak memory is measured on Linux only"}
-    command = [sys.executable, "-m", "benchmarks.memory", case.suite, case.name, contestant]
+    command = [sys.executable, "-m", "benchmarks.race.memory", case.suite, case.name, contestant]
     command += ["--device", device, "--threads", str(torch.get_num_threads())]
     command += ["--quick"] if quick else []
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .double_backward_case import IMPOSSIBLE, PIECEWISE, SMOOTH, Apply, First, Layer, OpCase
+from .operator_problem import IMPOSSIBLE, PIECEWISE, SMOOTH, Apply, First, Layer, OpCase
 
 
 def _overwrite(x: Tensor) -> Tensor:

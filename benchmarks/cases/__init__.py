@@ -1,1 +1,0 @@
-"""What is raced: each suite yields its cases, each case its contestants."""

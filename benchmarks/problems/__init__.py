@@ -1,0 +1,1 @@
+"""What is computed on: critics, with the samples that they judge."""

@@ -1,0 +1,1 @@
+"""How the cases are raced: each suite in a process of its own, compared first and then timed."""

@@ -1,0 +1,117 @@
+"""What is generated of REPORT.md and of the README, from the rows of every machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tools import pages
+
+from . import tables
+from .results import (
+    OURS,
+    Row,
+    by_case,
+    load,
+    main_setting,
+    ratio_text,
+    seconds_text,
+    timed,
+    where,
+)
+
+HERE = Path(__file__).parents[1]
+RESULTS = HERE / "results"
+REPORT = HERE / "REPORT.md"
+README = HERE.parent / "README.md"
+
+#: The cases that the README quotes, in the suites penalty and step.
+QUOTED = [
+    ("penalty", "MLP 2-512x4-1, batch 4096"),
+    ("penalty", "MLP 784-512x4-1, batch 1024"),
+    ("penalty", "DCGAN 64x64, batch 64"),
+    ("penalty", "ResNet 32x32, batch 64"),
+    ("penalty", "attention 32x64, batch 64"),
+    ("penalty", "MLP 2-16-1, batch 64"),
+    ("step", "DCGAN 64x64, batch 64, critic step"),
+    ("step", "DCGAN 64x64, batch 16, training iteration"),
+]
+
+
+def machines() -> dict[str, list[Row]]:
+    """The rows of every machine that has results."""
+    return {path.parent.name: load(path) for path in sorted(RESULTS.glob("*/race.json"))}
+
+
+def report(found: dict[str, list[Row]]) -> str:
+    """All that was measured, machine by machine."""
+    if not found:
+        return "Nothing has been measured yet."
+    return "\n\n".join(section(name, rows) for name, rows in found.items())
+
+
+def section(name: str, rows: list[Row]) -> str:
+    """One machine: for each title a picture and a table."""
+    notes = RESULTS / name / "notes.md"  # by hand: what holds back where a goal is missed
+    parts = [f"# {machine(rows)}", _facts(rows)]
+    for title, picture, text in [
+        ("In short", "", tables.in_short(rows)),
+        ("Goals", "", tables.goals(rows)),
+        ("What holds back", "", notes.read_text().strip() if notes.exists() else ""),
+        ("The penalty alone", "speedup.png", tables.speeds(rows, "penalty")),
+        ("Overhead", "", tables.overhead(rows)),
+        ("The critic's step and the training iteration", "", tables.speeds(rows, "step")),
+        ("The penalty's share of a training iteration", "", tables.shares(rows)),
+        ("The kernels", "bandwidth.png", tables.kernels(rows)),
+        ("Growth of the time", "time.png", tables.growths(rows)),
+        ("Memory", "memory.png", tables.memory(rows)),
+        ("Threads and allocator", "", tables.settings(rows)),
+        ("The first call, with its compilation", "", tables.first_calls(rows)),
+        ("How steady the machine was", "drift.png", tables.drift(rows)),
+        ("Who did not run, and why", "", tables.absent(rows)),
+    ]:
+        if text:
+            shown = f"![{title}](results/{name}/{picture})" if picture else ""
+            parts += [f"## {title}", *filter(None, [shown]), text]
+    return "\n\n".join(parts)
+
+
+def machine(rows: list[Row]) -> str:
+    row = rows[0]
+    return row["device"] if row["device"] != "cpu" else f"{row['processor']}, {row['cores']} cores"
+
+
+def _facts(rows: list[Row]) -> str:
+    row = main_setting(rows)[0]
+    return (
+        f"Commit {row['commit']}, {row['measured'][:10]}; torch {row['torch']}, "
+        f"jax {row['jax']}, Python {row['python']}; {row['threads']} threads; kernels in "
+        f"{row['instruction_set']}. It copies {row['copy_gb_per_s']:.1f} GB/s (read and written) "
+        f"and multiplies matrices at up to {row['matmul_gflops']:.0f} GFLOP/s in float32."
+    )
+
+
+def speed(found: dict[str, list[Row]]) -> str:
+    """What the README says about speed: from the machine that was measured last."""
+    if not found:
+        return "Not measured yet: `make bench`, then `python -m benchmarks.report`."
+    rows = max(found.values(), key=lambda rows: max(row["measured"] for row in rows))
+    main = timed(main_setting(rows))
+    lines = []
+    for suite, name in QUOTED:
+        case = by_case(where(main, suite=suite)).get(name)
+        if case is None or OURS not in case:
+            continue
+        ours = case[OURS]
+        others = [case[who]["median_s"] if who in case else None
+                  for who in ("textbook", OURS, "torch.compile", "JAX jit")]  # fmt: skip
+        lines.append([
+            name if suite == "step" else f"{name}, penalty",
+            *("–" if s is None else seconds_text(s) for s in others),
+            ratio_text(ours["speedup_low"], ours["speedup"], ours["speedup_high"]),
+        ])  # fmt: skip
+    header = ["forward and backward", "textbook", OURS, "torch.compile", "JAX jit",
+              "against the textbook"]  # fmt: skip
+    return (
+        f"{pages.numbers(header, lines)}\n\n"
+        f"Medians on {machine(rows)}, float32, with the 95 % interval of the ratio."
+    )
