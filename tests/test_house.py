@@ -1,7 +1,9 @@
 """Data flows one way through the house: who may know whom."""
 
 import ast
+import graphlib
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ SOURCES = [path for path in ROOT.glob("csrc/*/*") if path.suffix in {".h", ".cpp
 
 #: room: what its files must not import
 FORBIDDEN = {
-    "wgan_fast": {"tests", "benchmarks", "examples", "setup"},
+    "wgan_fast": {"tests", "tools", "benchmarks", "examples", "setup"},
     "wgan_fast/ops": {
         "wgan_fast.penalties",
         "wgan_fast.mechanism",
@@ -25,9 +27,20 @@ FORBIDDEN = {
         "wgan_fast._penalise.chunks",
         "wgan_fast.ops",
     },
-    "benchmarks": {"tests"},
-    "examples": {"tests"},
+    "tools": {"tests", "benchmarks", "examples", "setup"},
+    "benchmarks": {"tests", "examples", "setup"},
+    "examples": {"tests", "tools", "benchmarks", "setup"},
 }
+
+#: The modules and folders of benchmarks: each may know itself and what stands above it here.
+BENCHMARK_LAYERS = (
+    {"flops", "machine", "timing"},
+    {"problems"},
+    {"contestants"},
+    {"suites"},
+    {"race", "report"},
+    {"compare", "double_backward", "finite_difference", "gpu_bandwidth", "plot"},
+)
 
 #: room: the headers that its files must not include
 FORBIDDEN_HEADERS = {
@@ -40,17 +53,22 @@ FORBIDDEN_HEADERS = {
 
 def imports_of(source: str, module: str, is_package: bool) -> set[str]:
     """The absolute names of all that a module imports, and of their parents."""
+    pairs = imported(ast.walk(ast.parse(source)), module, is_package)
+    names = {name for base, alias in pairs for name in (base, f"{base}.{alias}".rstrip("."))}
+    return {".".join(name.split(".")[:end]) for name in names for end in (1, 2)}
+
+
+def imported(nodes: Iterable[ast.AST], module: str, is_package: bool) -> Iterator[tuple[str, str]]:
+    """What a module imports: the absolute name of a module, and what from it ("" for itself)."""
     package = module if is_package else module.rpartition(".")[0]
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes:
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parts = package.split(".")
             above = parts[: len(parts) - node.level + 1] if node.level else []
             base = ".".join([*above, *filter(None, [node.module])])
-            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    return {".".join(name.split(".")[:end]) for name in names for end in (1, 2)}
+            yield from ((base, alias.name) for alias in node.names)
 
 
 @pytest.mark.parametrize(
@@ -69,16 +87,85 @@ def test_imports_are_seen(line, module, is_package, name):
     assert name in imports_of(line, module, is_package)
 
 
-@pytest.mark.parametrize("room", FORBIDDEN)
-def test_imports(room):
-    files = sorted((ROOT / room).rglob("*.py"))
-    assert files
-    for file in files:
+def modules_of(room: str) -> Iterator[tuple[str, bool, str]]:
+    """Every module of a folder: its name, whether it is a package, its source."""
+    for file in sorted((ROOT / room).rglob("*.py")):
         parts = file.relative_to(ROOT).with_suffix("").parts
         is_package = parts[-1] == "__init__"
-        module = ".".join(parts[:-1] if is_package else parts)
-        wrong = imports_of(file.read_text(), module, is_package) & FORBIDDEN[room]
+        yield ".".join(parts[:-1] if is_package else parts), is_package, file.read_text()
+
+
+@pytest.mark.parametrize("room", FORBIDDEN)
+def test_imports(room):
+    modules = list(modules_of(room))
+    assert modules
+    for module, is_package, source in modules:
+        wrong = imports_of(source, module, is_package) & FORBIDDEN[room]
         assert not wrong, f"{module} must not import {', '.join(wrong)}"
+
+
+def known_layers(part: str) -> set[str]:
+    """What a module or folder of benchmarks may know of the others."""
+    (index,) = [i for i, layer in enumerate(BENCHMARK_LAYERS) if part in layer]
+    return {part}.union(*BENCHMARK_LAYERS[:index])
+
+
+def test_layers_of_benchmarks():
+    for module, is_package, source in modules_of("benchmarks"):
+        if module == "benchmarks":
+            assert not ast.parse(source).body[1:], "it has its docstring alone"
+            continue
+        known = {f"benchmarks.{part}" for part in known_layers(module.split(".")[1])}
+        others = {n for n in imports_of(source, module, is_package) if n.startswith("benchmarks.")}
+        assert others <= known, f"{module} must not import {', '.join(others - known)}"
+
+
+def when_imported(node: ast.AST) -> Iterator[ast.AST]:
+    """What runs when a module is imported: all but the bodies of its functions."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from when_imported(child)
+
+
+def circle_among(modules: Iterable[tuple[str, bool, str]]) -> list[str]:
+    """Modules that cannot be imported without each other, the first one named twice; or none.
+
+    ``from package import module`` asks for the module and nothing else of the package.
+    """
+    modules = list(modules)
+    names = {module for module, _, _ in modules}
+    graph: dict[str, set[str]] = {}
+    for module, is_package, source in modules:
+        pairs = imported(when_imported(ast.parse(source)), module, is_package)
+        found = {name if (name := f"{base}.{part}") in names else base for base, part in pairs}
+        graph[module] = found & names
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("sources", "circle"),
+    [
+        ({"p.a": "from . import b", "p.b": "from .c import x", "p.c": "import p.a"}, "abc"),
+        ({"p.a": "from . import b", "p.b": "if True:\n    from .a import x"}, "ab"),
+        ({"p.a": "from . import b", "p.b": "class C:\n    from p import a"}, "ab"),
+        ({"p.a": "from . import b", "p.b": "def f():\n    from .a import x"}, ""),
+        ({"p": "from .a import x", "p.a": "from . import b", "p.b": "import torch"}, ""),
+        ({"p": "from .a import x", "p.a": "from . import b, x", "p.b": ""}, "ap"),
+    ],
+)
+def test_circles_are_seen(sources, circle):
+    found = circle_among((name, name == "p", source) for name, source in sources.items())
+    assert "".join(sorted({name[-1] for name in found})) == circle
+
+
+@pytest.mark.parametrize("room", ["wgan_fast", "tools", "benchmarks"])
+def test_imports_know_no_circle(room):
+    assert circle_among(modules_of(room)) == []
 
 
 @pytest.mark.parametrize("room", FORBIDDEN_HEADERS)

@@ -12,9 +12,11 @@ import matplotlib as mpl
 import pytest
 
 from benchmarks import compare
-from benchmarks.contestants.penalties import PENALTIES
+from benchmarks.contestants.penalties import PENALTIES, PURE, REFERENCE, why_not_native
+from benchmarks.race import suite
 from benchmarks.report import page, pictures, results
 from benchmarks.suites import SUITES
+from benchmarks.suites.overhead import WITHOUT_KERNELS
 
 ROOT = Path(compare.__file__).parent.parent
 
@@ -60,6 +62,32 @@ def test_all_contestants_race_or_say_why_not(quick):
     assert set(case) == {*PENALTIES, "torch.compile", "JAX jit"}
     for name, row in case.items():
         assert "median_s" in row or len(row["unavailable"]) > 10, name
+
+
+def test_overhead_is_raced_with_and_without_compiled_kernels(quick):
+    _, rows = quick
+    builds = set()
+    for row in results.where(rows, suite="overhead"):
+        pure = row["case"].endswith(WITHOUT_KERNELS)
+        assert (row["instruction_set"] == "none") == pure
+        assert (row["contestant"] == PURE) <= pure
+        assert "median_s" in row
+        builds.add((pure, row["contestant"]))
+    native = {(False, name) for name in ("textbook", "tuned", "wgan_fast", REFERENCE)}
+    without = {(True, name) for name in ("textbook", "tuned", PURE)}
+    assert builds == (without if why_not_native("cpu") else native | without)
+
+
+def test_a_pure_race_that_finds_kernels_is_refused(tmp_path, monkeypatch, capsys):
+    if why_not_native("cpu") is not None:
+        pytest.skip("there are no compiled kernels to find")
+    out = tmp_path / "rows.json"
+    command = ["suite", "overhead", str(out), "--threads", "1", "--allocator", "tuned", "--pure"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit):
+        suite.main()
+    assert "found its compiled kernels" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_memory_is_measured(quick):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.contestants.penalties import PENALTIES, PURE, REFERENCE
 from benchmarks.report import goals, page, tables
 from benchmarks.report.pictures import PICTURES
 from benchmarks.report.results import where
+from benchmarks.suites.growth import CHUNKED
+from benchmarks.suites.overhead import WITHOUT_KERNELS
 from tools import pages
 
+from . import results
 from .results import pair
 
 MLP, OTHER = goals.MLP_2D, "attention 32x64, batch 64"
@@ -35,6 +39,12 @@ def test_the_pictures_of_the_report_exist():
             assert (page.RESULTS / name / picture).exists()
 
 
+def test_the_report_says_who_its_contestants_are():
+    before_results = page.REPORT.read_text().partition("<!-- begin results -->")[0]
+    for name in (*PENALTIES, PURE, CHUNKED, "torch.compile", "JAX jit"):
+        assert f"| {name} |" in before_results
+
+
 @pytest.mark.parametrize(
     ("ratio", "noise", "verdict"),
     [(1.6, 0.0, goals.MET), (1.4, 0.0, goals.MISSED), (1.4, 0.3, goals.NOISE)],
@@ -51,6 +61,50 @@ def test_the_worst_case_decides_and_is_named():
     assert found.verdict == goals.MISSED
     assert OTHER in found.measured
     assert "0.90x" in found.measured
+
+
+def pure(case, ratio):
+    """What the pure build's process writes: textbook and library under a name of their own."""
+    rows = pair("overhead", case + WITHOUT_KERNELS, ratio)
+    return [r | {"contestant": r["contestant"].replace("wgan_fast", PURE)} for r in rows]
+
+
+@pytest.mark.parametrize(("native", "without"), [(0.98, 0.96), (0.96, 0.98)])
+def test_overhead_has_a_goal_for_each_build(native, without):
+    rows = pair("overhead", "tiny", native) + pure("tiny", without)
+    rows += pair("overhead", "small", 1.2) + pure("small", 1.2)
+    what = "penalty against the textbook, critics with nothing to gain"
+    for name, ratio in ((what, native), (f"{what}, pure build", without)):
+        found = outcome(rows, name)
+        assert found.verdict == (goals.MET if ratio >= 0.97 else goals.MISSED)
+        assert f"{ratio:.2f}x" in found.measured
+        assert "1 of 2" in found.measured or ratio >= 0.97
+
+
+def test_both_builds_stand_in_one_line():
+    rows = [
+        *pair("overhead", "tiny", 1.0),
+        results.row("overhead", "tiny", REFERENCE, [3.0]),
+        *pure("tiny", 0.5),
+    ]
+    for one in rows:
+        speed = {"textbook": 1.0, "wgan_fast": 1.0, REFERENCE: 0.3, PURE: 0.5}[one["contestant"]]
+        one |= {"speedup": speed, "speedup_low": speed, "speedup_high": speed}
+    header, _, *lines = tables.overhead(rows).splitlines()
+    assert header == f"|  | textbook | wgan_fast | {REFERENCE} | {PURE} |"
+    (line,) = lines
+    assert line.startswith("| tiny | 1.05 s | ")
+    assert [part.partition("x**")[0] for part in line.split("**")[1::2]] == [
+        *("1.00x", "0.30x", "0.50x")
+    ]
+
+
+def test_the_pure_build_alone_is_shown_with_its_textbook():
+    rows = [one | {"speedup": 1.0, "speedup_low": 1.0, "speedup_high": 1.0}
+            for one in pure("tiny", 0.5)]  # fmt: skip
+    header, _, line = tables.overhead(rows).splitlines()
+    assert header == f"|  | textbook | {PURE} |"
+    assert line.startswith("| tiny | 1.05 s | ")
 
 
 def test_nothing_measured_is_no_goal_met():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -49,6 +51,30 @@ def test_waking_up_is_no_part_of_a_short_call(monkeypatch):
     found = interleaved(contestants, rounds=(6, 6))
     assert set(found["short"].seconds) == {2**-10}
     assert set(found["long"].seconds) == {1.5}  # called once each time, and not beforehand
+
+
+def test_processor_time_counts_no_sleep():
+    def rest():
+        time.sleep(0.02)
+
+    found = {
+        processor_time: interleaved({"rest": rest}, rounds=(3, 3), processor_time=processor_time)
+        for processor_time in (False, True)
+    }
+    assert found[False]["rest"].median >= 0.02
+    assert found[True]["rest"].median < 0.01
+
+
+def test_what_is_done_before_is_done_each_time_and_not_measured():
+    calls: list[str] = []
+
+    def before():
+        calls.append("before")
+        time.sleep(0.05)
+
+    found = interleaved({"it": lambda: calls.append("it")}, rounds=(4, 4), least=0.0, before=before)
+    assert calls == ["before", "it"] * 4
+    assert max(found["it"].seconds) < 0.05
 
 
 def test_the_interval_of_a_ratio_holds_it():
