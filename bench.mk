@@ -1,4 +1,4 @@
-# make bench            every suite, 27 minutes on 2 quiet cores; results in benchmarks/results
+# make bench            every suite, half an hour on 2 quiet cores; results in benchmarks/results
 # make bench-kernels    the kernels alone, printed
 # make bench-quick      a few small cases of every suite, printed: whether it all still runs
 

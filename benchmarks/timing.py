@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median, quantiles
 
 import torch
@@ -68,16 +69,14 @@ def interleaved(
             stream.
     """
     clock = time.thread_time if processor_time else time.perf_counter
+    measure = _seconds_on_cuda if device == "cuda" else partial(_seconds, clock=clock)
 
     def measured(name: str, repeats: int, wake: bool) -> float:
         if device == "cpu":
             time.sleep(PAUSE)
         if wake:
             contestants[name]()
-        if device == "cuda":
-            return _seconds_on_cuda(contestants[name], repeats, before)
-        before()
-        return _seconds(contestants[name], repeats, clock)
+        return measure(contestants[name], repeats, before)
 
     estimates = {name: measured(name, 1, False) for name in contestants}
     short = [name for name, estimate in estimates.items() if estimate < 2 * least]
@@ -102,7 +101,8 @@ def interleaved(
     return {name: Timing(values) for name, values in seconds.items()}
 
 
-def _seconds(call: Call, repeats: int, clock: Callable[[], float]) -> float:
+def _seconds(call: Call, repeats: int, before: Call, clock: Callable[[], float]) -> float:
+    before()
     start = clock()
     for _ in range(repeats):
         call()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import ClassVar
 
 import pytest
 import torch
@@ -75,6 +76,39 @@ def test_what_is_done_before_is_done_each_time_and_not_measured():
     found = interleaved({"it": lambda: calls.append("it")}, rounds=(4, 4), least=0.0, before=before)
     assert calls == ["before", "it"] * 4
     assert max(found["it"].seconds) < 0.05
+
+
+class Event:
+    """A CUDA event that writes down when it was recorded."""
+
+    calls: ClassVar[list[str]] = []
+
+    def __init__(self, enable_timing):
+        assert enable_timing
+
+    def record(self):
+        self.calls.append("record")
+
+    def synchronize(self):
+        pass
+
+    def elapsed_time(self, end):
+        return 6.0  # milliseconds
+
+
+def test_on_a_gpu_what_is_done_before_keeps_it_busy_until_the_first_event(monkeypatch):
+    Event.calls.clear()
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: Event.calls.append("synchronize"))
+    found = interleaved(
+        {"it": lambda: Event.calls.append("it")},
+        rounds=(3, 3),
+        least=0.0,
+        device="cuda",
+        before=lambda: Event.calls.append("before"),
+    )
+    assert Event.calls == ["synchronize", "before", "record", "it", "record"] * 3
+    assert found["it"].seconds == [6e-3] * 3
 
 
 def test_the_interval_of_a_ratio_holds_it():
