@@ -17,6 +17,7 @@ from ..contestants import eager
 from ..contestants.penalties import PURE, REFERENCE, ours, why_not_native
 from ..problems import critics
 from ..problems.problem import Problem
+from . import penalty
 from .case import Case
 
 #: What follows the name of a case that is raced where the library has no compiled kernels.
@@ -30,33 +31,35 @@ NORMS: dict[str, Norm] = {
     "InstanceNorm": critics.instance_norm,
 }
 
-#: What makes a small critic smooth, by the name that follows the critic's.
+#: What is special about a small critic, by the name that follows the critic's; all that is named
+#: makes it smooth.
 MLP_KINDS: dict[str, dict[str, Any]] = {
     "SiLU": {"activation": nn.SiLU},
     "LayerNorm": {"norm": nn.LayerNorm},
     "GroupNorm": {"norm": lambda features: nn.GroupNorm(8, features)},
 }
 DCGAN_KINDS: dict[str, dict[str, Any]] = {
+    "": {},
     "SiLU": {"activation": nn.SiLU},
     **{name: {"norm": norm} for name, norm in NORMS.items()},
 }
 
 
-def mlp(kind: str = "") -> Problem:
+def mlp(kind: str) -> Problem:
     return Problem(
-        f"MLP 2-16-1 {kind}".strip(),
-        lambda: critics.mlp(2, 16, 1, **MLP_KINDS.get(kind, {})),
+        f"MLP 2-16-1 {kind}",
+        lambda: critics.mlp(2, 16, 1, **MLP_KINDS[kind]),
         (2,),
         64,
-        smooth=bool(kind),
+        smooth=True,
     )
 
 
-def dcgan(size: int, kind: str = "") -> Problem:
+def dcgan(size: int, kind: str) -> Problem:
     """One feature after the first convolution, for images of one channel."""
     return Problem(
         f"DCGAN 1x{size}x{size} width 1 {kind}".strip(),
-        lambda: critics.dcgan(size, 1, channels=1, **DCGAN_KINDS.get(kind, {})),
+        lambda: critics.dcgan(size, 1, channels=1, **DCGAN_KINDS[kind]),
         (1, size, size),
         8,
         smooth=bool(kind),
@@ -73,9 +76,9 @@ RESNET = Problem("ResNet 32x32 width 4", lambda: critics.resnet(4), (3, 32, 32),
 
 #: Raced at their own batch and at batch 1.
 SMALL = [
-    mlp(),
+    penalty.TINY,
     *map(mlp, MLP_KINDS),
-    *(dcgan(size, kind) for size in (16, 32) for kind in ("", *DCGAN_KINDS)),
+    *(dcgan(size, kind) for size in (16, 32) for kind in DCGAN_KINDS),
     RESNET,
 ]
 
@@ -101,6 +104,6 @@ def case(problem: Problem) -> Case:
 def cases(quick: bool, device: str) -> Iterator[Case]:
     """The cases of this suite; two of them when ``quick``."""
     at_one = [replace(problem, batch=1) for problem in SMALL]
-    few = [mlp(), dcgan(16, "GroupNorm")]
+    few = [penalty.TINY, dcgan(16, "GroupNorm")]
     for problem in few if quick else [*SMALL, *at_one, *NORMALISED]:
         yield case(replace(problem, device=device))
