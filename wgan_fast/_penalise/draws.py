@@ -9,17 +9,32 @@ from torch import Tensor
 
 
 def draw_seed(generator: torch.Generator | None, samples: Tensor) -> Tensor:
-    """The seed of one draw of mixing factors, from the generator in use: one int64 number.
-
-    It is drawn on the CPU, where it costs no launch and no waiting. Only while a CUDA graph is
-    being captured is it drawn on the device, so that every replay draws anew.
-    """
-    device = torch.device("cpu")
-    if generator is not None:
-        device = _device_of(generator, samples)
-    elif samples.is_cuda and torch.cuda.is_current_stream_capturing():
-        device = samples.device
+    """The seed of one draw of mixing factors, from the generator in use: one int64 number."""
+    device = _quiet_device(generator, samples)
     return torch.randint(2**63 - 1, (), generator=generator, device=device)
+
+
+def draw_factors(generator: torch.Generator | None, samples: Tensor) -> Tensor:
+    """Mixing factors, ``[B]``, the same numbers in every dtype and on every device: ``torch.rand``
+    in float32."""
+    device = _quiet_device(generator, samples)
+    drawn = torch.rand(samples.shape[0], generator=generator, dtype=torch.float32, device=device)
+    if samples.device != device:
+        drawn = drawn.to(samples.device, non_blocking=True)
+    return drawn.double() if samples.dtype == torch.float64 else drawn
+
+
+def _quiet_device(generator: torch.Generator | None, samples: Tensor) -> torch.device:
+    """Where the numbers of one penalty are drawn.
+
+    On the CPU, where it costs no launch and no waiting. Only while a CUDA graph is being captured
+    are they drawn on the device, so that every replay draws anew.
+    """
+    if generator is not None:
+        return _device_of(generator, samples)
+    if samples.is_cuda and torch.cuda.is_current_stream_capturing():
+        return samples.device
+    return torch.device("cpu")
 
 
 def draw_like(

@@ -20,21 +20,23 @@ Points = Callable[[Any], Tensor]
 def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Options) -> Points:
     """Makes the points between the real and fake samples of some rows.
 
-    The mixing factors are those given, or drawn from one seed, so that they do not depend on how
-    the batch is sliced.
+    The mixing factors are those given, or drawn: by the kernel, from one seed, or where there is
+    no kernel, all at once. Either way they do not depend on how the batch is sliced.
     """
     checks.check_pair(real, fake)
     real, fake, backend = detached(real), detached(fake), options.backend
     if epsilon is not None:
         drawing = options.generator is not None and options.subset is not None
         factors = checks.check_epsilon(epsilon, real, None if drawing else options.generator)
+    elif backend == "pytorch" or (backend == "auto" and not ops.has_kernels(real)):
+        factors = draws.draw_factors(options.generator, real)
     else:
         seed = draws.draw_seed(options.generator, real)
         if options.subset is None:  # the rows are a slice
             return lambda rows: ops.random_interpolate(
                 part_of(real, rows), part_of(fake, rows), seed, rows.start, backend=backend
             )
-        factors = ops.drawn_epsilon(real, seed, backend=backend)
+        factors = ops.drawn_epsilon(real, seed)
     return lambda rows: ops.interpolate(
         part_of(real, rows), part_of(fake, rows), part_of(factors, rows), backend=backend
     )

@@ -1,8 +1,24 @@
 """The fused operators: ``random_interpolate``, ``interpolate`` and ``norm_penalty``."""
 
+from torch import Tensor
+
+from . import _native
 from ._op import REGISTRY
 from .interpolate import interpolate
 from .norm_penalty import norm_penalty
 from .random_interpolate import drawn_epsilon, random_interpolate
 
-__all__ = ["REGISTRY", "drawn_epsilon", "interpolate", "norm_penalty", "random_interpolate"]
+
+def has_kernels(samples: Tensor) -> bool:
+    """Whether compiled kernels serve the device of these samples."""
+    return _native.serves("random_interpolate", samples.device.type)
+
+
+__all__ = [
+    "REGISTRY",
+    "drawn_epsilon",
+    "has_kernels",
+    "interpolate",
+    "norm_penalty",
+    "random_interpolate",
+]

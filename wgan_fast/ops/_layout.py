@@ -43,6 +43,8 @@ def empty_packed_like(x: Tensor) -> Tensor:
 
 def packed_like(x: Tensor, result: Tensor) -> Tensor:
     """``result`` in the packed layout of ``x`` and its dtype; copied only if it is not yet so."""
+    if result.dtype == x.dtype and x.is_contiguous() and result.is_contiguous():
+        return result
     same = all(
         a == b or n == 1
         for a, b, n in zip(result.stride(), packed_strides(x), x.shape, strict=True)

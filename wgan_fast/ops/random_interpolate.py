@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _native, blocks, philox
 from ._checks import check_pair, check_samples, check_seed
 from ._layout import as_rows, compute_dtype, empty_packed_like, rows_like
 from ._op import Op
-from .interpolate import mix, mix_quickly, split
+from .interpolate import mix, split
+from .philox import uniform_epsilon
 
 
 def random_interpolate(
@@ -43,16 +43,14 @@ def random_interpolate(
 
     Gradients: with respect to real and fake, to any order.
 
-    Numerics: the factors are the same bit for bit in every dtype, on every device, and however the
-    batch is sliced; :func:`drawn_epsilon` tells them. The kernels and "reference" draw by Philox,
-    "pytorch" (what "auto" takes where there is no kernel) by the generators of ``blocks.py``, which
-    are other numbers. Otherwise as :func:`interpolate`.
+    Numerics: the factors are the same bit for bit on every backend, in every dtype and however the
+    batch is sliced; :func:`drawn_epsilon` tells them. Otherwise as :func:`interpolate`.
 
     Source: arXiv 1704.00028, algorithm 1, lines 5 and 6; Philox4x32-10: Salmon et al., SC 2011.
 
     Example:
         >>> real, fake = torch.ones(2, 3), torch.zeros(2, 3)
-        >>> random_interpolate(real, fake, torch.tensor(0), backend="reference")
+        >>> random_interpolate(real, fake, torch.tensor(0))
         tensor([[0.3990, 0.3990, 0.3990],
                 [0.9722, 0.9722, 0.9722]])
     """
@@ -60,30 +58,14 @@ def random_interpolate(
     return RANDOM_INTERPOLATE(real, rows_like(real, fake), seed, first_sample, backend=backend)
 
 
-def drawn_epsilon(
-    real: Tensor, seed: Tensor, first_sample: int = 0, *, backend: str = "auto"
-) -> Tensor:
+def drawn_epsilon(real: Tensor, seed: Tensor, first_sample: int = 0) -> Tensor:
     """The factors that :func:`random_interpolate` draws, ``[B]``, ready for :func:`interpolate`.
 
     Example:
-        >>> drawn_epsilon(torch.ones(2, 3), torch.tensor(0), backend="reference")
+        >>> drawn_epsilon(torch.ones(2, 3), torch.tensor(0))
         tensor([0.3990, 0.9722])
     """
-    if backend == "auto" and not _native.serves("random_interpolate", real.device.type):
-        backend = "pytorch"
-    draw = _pytorch_epsilon if backend == "pytorch" else _philox_epsilon
-    return draw(real, seed, first_sample)
-
-
-def _philox_epsilon(real: Tensor, seed: Tensor, first_sample: int) -> Tensor:
-    epsilon = philox.uniform_epsilon(seed, len(real), first_sample, real.device)
-    return epsilon.to(compute_dtype(real.dtype))
-
-
-def _pytorch_epsilon(real: Tensor, seed: Tensor, first_sample: int) -> Tensor:
-    if not seed.is_cpu:  # to look at it would be to wait for the device
-        return _philox_epsilon(real, seed, first_sample)
-    epsilon = blocks.uniform_epsilon(seed, len(real), first_sample, real.device)
+    epsilon = uniform_epsilon(seed, len(real), first_sample, real.device)
     return epsilon.to(compute_dtype(real.dtype))
 
 
@@ -98,19 +80,11 @@ def _check_backward(grad: Tensor, seed: Tensor, first_sample: int) -> None:
 
 
 def _reference(real: Tensor, fake: Tensor, seed: Tensor, first_sample: int) -> Tensor:
-    return mix(real, fake, _philox_epsilon(real, seed, first_sample))
+    return mix(real, fake, drawn_epsilon(real, seed, first_sample))
 
 
 def _reference_backward(grad: Tensor, seed: Tensor, first_sample: int) -> tuple[Tensor, Tensor]:
-    return split(grad, _philox_epsilon(grad, seed, first_sample))
-
-
-def _pytorch(real: Tensor, fake: Tensor, seed: Tensor, first_sample: int) -> Tensor:
-    return mix_quickly(real, fake, _pytorch_epsilon(real, seed, first_sample))
-
-
-def _pytorch_backward(grad: Tensor, seed: Tensor, first_sample: int) -> tuple[Tensor, Tensor]:
-    return split(grad, _pytorch_epsilon(grad, seed, first_sample))
+    return split(grad, drawn_epsilon(grad, seed, first_sample))
 
 
 class _RandomInterpolate(torch.autograd.Function):
@@ -147,7 +121,6 @@ RANDOM_INTERPOLATE = Op(
     "random_interpolate(Tensor real, Tensor fake, Tensor seed, int first_sample) -> Tensor",
     check=_check,
     reference=_reference,
-    pytorch=_pytorch,
     fake=lambda real, fake, seed, first_sample: empty_packed_like(real),
     autograd=_RandomInterpolate.apply,
     samples=_samples,
@@ -157,7 +130,6 @@ RANDOM_INTERPOLATE_BACKWARD = Op(
     "random_interpolate_backward(Tensor grad, Tensor seed, int first_sample) -> (Tensor, Tensor)",
     check=_check_backward,
     reference=_reference_backward,
-    pytorch=_pytorch_backward,
     fake=lambda grad, seed, first_sample: (empty_packed_like(grad), empty_packed_like(grad)),
     # Only asked for when a gradient of a gradient is: plain PyTorch does, to any order.
     autograd=lambda kernel, *args: _reference_backward(*args),

@@ -16,11 +16,16 @@ from ._thresholds import thresholds_apply
 from ._walk import Walk
 from .layers import ATTENTION, CONVOLUTION, RECURRENT
 
-#: Microseconds on one core of the machine that is named in benchmarks/README.md. A node that the
-#: walk looks at; a function behind which the graph is cut, now and in the backward pass; giving the
-#: stranded leaves their zeros; a node that the double backward leaves out; and how many
-#: multiplications a microsecond is worth.
-WALKED, CUT, ZEROS, SPARED, MULTIPLICATIONS = 0.5, 3.0, 15.0, 3.0, 20_000.0
+# What cutting costs and spares, in microseconds on one core of an Intel Xeon of 2023 (family 6,
+# model 207), fitted to penalties of 20 small critics with and without it.
+#: A node that the walk looks at; a function behind which the graph is cut, now and in the backward
+#: pass; a stranded leaf that gets its zeros, and the function that gives them.
+WALKED, CUT, LEAF, ZEROS = 3.5, 13.0, 5.0, 35.0
+#: A node that the double backward leaves out, and what a matrix product or a convolution takes
+#: before it has multiplied anything. oneDNN is slow at few channels if a kernel is not 3x3.
+SPARED, PRODUCT, OTHER_KERNEL = 3.0, 20.0, 120.0
+#: The numbers that a microsecond multiplies, and those of a weight whose gradient it adds up.
+MULTIPLIED, ADDED = 50_000.0, 1_000.0
 
 #: After a walk that found nothing worth cutting, this many penalties of the same critic at points
 #: of the same shape go without one.
@@ -63,25 +68,40 @@ class Profile:
             self._wait[shape] = wait - 1
         return wait == 0
 
-    def learn_from_walk(self, walk: Walk | None, shape: torch.Size) -> bool:
+    def learn_from_walk(self, walk: Walk | None, points: Tensor) -> bool:
         """Whether what was found is worth cutting; if not, nobody looks again for a while."""
-        if not thresholds_apply() or (walk is not None and _pays(walk, shape[0] if shape else 1)):
+        if not thresholds_apply():
+            return True
+        if walk is not None and _pays(walk, points, self._largest_work):
             return True
         if len(self._wait) >= _SHAPES:
             self._wait.clear()
-        self._wait[shape] = PATIENCE
+        self._wait[points.shape] = PATIENCE
         return False
 
 
-def _pays(walk: Walk, batch: int) -> bool:
+def _pays(walk: Walk, points: Tensor, largest_work: float) -> bool:
+    """Whether what cutting spares is worth what it costs.
+
+    Args:
+        walk: what was found.
+        points: where the critic was called, or the gradient there.
+        largest_work: as in :class:`Profile`.
+    """
     cuts = walk.cuts
-    cost = WALKED * cuts.walked + CUT * cuts.count + (ZEROS if cuts.stranded else 0.0)
+    zeros = ZEROS + LEAF * len(cuts.stranded) if cuts.stranded else 0.0
+    cost = WALKED * cuts.walked + CUT * cuts.count + zeros
     gain = SPARED * cuts.spared
-    if gain <= cost and cuts.spared_products:
-        # Each product is spared twice: for the gradient of its input, and of its weight. One of a
-        # convolution counts as if there were a single position; its others make the more of it.
-        gain += 2 * batch * walk.count_weights() / MULTIPLICATIONS
-    return gain > cost
+    if not cuts.spared_products:
+        return gain > cost
+    leaves = [leaf for leaf in walk.leaves() if leaf.shape != points.shape]  # weights, not points
+    kernels = [leaf.shape[2:].numel() for leaf in leaves if leaf.dim() > 2]
+    is_slow = points.is_cpu and max(kernels, default=0) > 9
+    gain += cuts.spared_products * (OTHER_KERNEL if is_slow else PRODUCT)
+    # Each product is spared twice: for the gradient of its input, and of its weight.
+    weights = sum(leaf.numel() for leaf in leaves)
+    work = max(weights * points.shape[0] if points.dim() else 0, largest_work * points.numel())
+    return gain + 2 * work / MULTIPLIED + weights / ADDED > cost
 
 
 _profiles: weakref.WeakKeyDictionary[Any, Profile] = weakref.WeakKeyDictionary()

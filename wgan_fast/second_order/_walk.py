@@ -127,10 +127,10 @@ class Walk:
             self._flood(self._behind_silent, surely | perhaps)
             self.cuts.count = len(self.to_cut)
 
-    def count_weights(self) -> int:
-        """How many numbers the leaves of the graph hold."""
-        leaves = (node for node in self._visited if type(node) is ACCUMULATE_GRAD)
-        return sum(node.variable.numel() for node in leaves)  # type: ignore[attr-defined]
+    def leaves(self) -> list[Tensor]:
+        """The leaves of the graph."""
+        nodes = (node for node in self._visited if type(node) is ACCUMULATE_GRAD)
+        return [node.variable for node in nodes]  # type: ignore[attr-defined]
 
     def _follow(self, starts: list[Node], seen: set[Node], *, custom_too: bool) -> None:
         waiting = _unseen(starts, seen)
@@ -172,6 +172,8 @@ class Walk:
         if zero and type(node) is _SGN and is_complex(node):  # it turns with its number
             zero = ()
         silent = _silent.get(type(node), ())
+        if silent and getattr(node, "_saved_train", False):
+            silent = ()  # a batch normalisation that uses the statistics of the batch
         behind_cut = _ends(edges, zero)
         if behind_cut:
             self.to_cut.append(node)

@@ -82,11 +82,10 @@ class EfficientDoubleBackward(AbstractContextManager["EfficientDoubleBackward"])
         profile = self._profile
         if self._has_hooks or not gradients:
             return gradients
-        shape = gradients[0].shape
-        if profile is not None and not profile.may_cut(shape):
+        if profile is not None and not profile.may_cut(gradients[0].shape):
             return gradients
         walk = find_cuts(gradients)
-        if profile is not None and not profile.learn_from_walk(walk, shape):
+        if profile is not None and not profile.learn_from_walk(walk, gradients[0]):
             return gradients
         stranded = [each for each in cut(walk).stranded if each.leaf is not self._points]
         return with_zero_gradients(gradients, stranded)
