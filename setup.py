@@ -43,11 +43,14 @@ def native_extension():
         sys.exit(
             "wgan_fast: WGAN_FAST_BUILD=cuda or FORCE_CUDA=1, but nvcc is not found: set CUDA_HOME."
         )
-    rooms = ["cpu", "cuda", "torch"] if with_cuda else ["cpu", "torch"]
-    files = [path for room in rooms for path in sorted(Path("csrc", room).iterdir())]
+    folders = ["cpu", "cuda", "torch"] if with_cuda else ["cpu", "torch"]
+    files = [path for folder in folders for path in sorted(Path("csrc", folder).iterdir())]
     sources = [str(path) for path in files if path.suffix in (".cpp", ".cu")]
-    if not with_cuda:
-        sources = [source for source in sources if Path(source).name != "cuda.cpp"]
+    macros: list[tuple[str, str | None]] = [("TORCH_TARGET_VERSION", TARGET)]
+    if with_cuda:
+        macros.append(("WGAN_FAST_WITH_CUDA", None))
+    else:
+        sources.remove("csrc/torch/cuda.cpp")
     optimise = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
     if platform.machine() == "x86_64":
         optimise.append("-march=x86-64-v2")
@@ -55,7 +58,7 @@ def native_extension():
         "wgan_fast._C",
         sources,
         py_limited_api=True,
-        define_macros=[("TORCH_TARGET_VERSION", TARGET)],
+        define_macros=macros,
         extra_compile_args={"cxx": [*optimise, "-Wall", "-Wextra"], "nvcc": ["-O3"]},
     )
 

@@ -185,7 +185,46 @@ def test_kernels_never_see_python():
         assert not re.search(r"Python\.h|PyObject|PyInit|pybind", file.read_text()), file
 
 
-@pytest.mark.parametrize("stem", ["interpolate", "norm_penalty"])
-def test_an_operator_has_the_same_name_in_every_room(stem):
+#: The operators' kernels: a file of this name in every folder.
+STEMS = sorted(path.stem for path in SOURCES if path.suffix == ".cu")
+STRUCTS = ROOT / "csrc" / "common" / "arguments.h"
+
+
+def kernels() -> list[str]:
+    """The structs that are arguments of a kernel: ``InterpolateArgs``..."""
+    (block,) = re.findall(
+        r"#define WGAN_FAST_FOR_EACH_KERNEL\(F\)((?:.*\\\n)+.*)", STRUCTS.read_text()
+    )
+    return re.findall(r"F\((\w+)\)", block)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_an_operator_has_the_same_name_in_every_folder(stem):
     assert (ROOT / "wgan_fast" / "ops" / f"{stem}.py").exists()
-    assert {path.parent.name for path in SOURCES if path.stem == stem} == {"cpu", "cuda"}
+    files = {f"{path.parent.name}/{path.name}" for path in SOURCES if path.stem == stem}
+    assert files == {
+        *(f"cpu/{stem}.h", f"cpu/{stem}.cpp"),
+        *(f"cuda/{stem}.cu", f"torch/{stem}.cpp"),
+    }
+
+
+@pytest.mark.parametrize("suffix", [".cpp", ".cu"])
+def test_every_backend_has_an_overload_for_every_argument(suffix):
+    folder = {".cpp": "cpu", ".cu": "cuda"}[suffix]
+    texts = [p.read_text() for p in SOURCES if p.suffix == suffix and p.parent.name == folder]
+    found = [name for text in texts for name in re.findall(r" run\(const (\w+)<T>&", text)]
+    assert len(kernels()) == len(set(kernels())) > 0
+    assert sorted(found) == sorted(kernels())
+
+
+def test_only_its_own_files_name_an_operator():
+    """An operator more is files more: none of the others has to know of it."""
+    assert {"interpolate", "norm_penalty"} <= set(STEMS)
+    camel_case = [stem.title().replace("_", "") for stem in STEMS]
+    named = re.compile("|".join([*STEMS, *camel_case]))
+    shared = [path for path in SOURCES if path.stem not in STEMS and path != STRUCTS]
+    assert {"torch/cpu.cpp", "torch/cuda.cpp", "cpu/kernels.h", "cuda/kernels.h"} <= {
+        f"{path.parent.name}/{path.name}" for path in shared
+    }
+    for path in [*shared, ROOT / "setup.py", ROOT / "CMakeLists.txt"]:
+        assert not named.search(path.read_text()), f"{path} names an operator"

@@ -1,4 +1,5 @@
-// What every backend's kernels take: plain pointers and sizes, no torch.
+// What every backend's kernels take: plain pointers and sizes, no torch. A kernel is an overload of
+// run() on one of these structs, in every backend.
 //
 // A batch is `batch` rows of `dim` elements. Inputs may have any distance `stride` between their
 // rows; outputs are packed (distance `dim`).
@@ -93,3 +94,15 @@ struct NormPenaltyBackwardArgs {
 };
 
 }  // namespace wgan_fast
+
+// Every struct that is a kernel's argument, and every type of its elements: F(Args), F(Args, T).
+#define WGAN_FAST_FOR_EACH_KERNEL(F) \
+  F(InterpolateArgs)                 \
+  F(InterpolateBackwardArgs)         \
+  F(NormPenaltyArgs)                 \
+  F(NormPenaltyBackwardArgs)
+#define WGAN_FAST_FOR_EACH_TYPE(F, Args) \
+  F(Args, float)                         \
+  F(Args, double)                        \
+  F(Args, Half)                          \
+  F(Args, BFloat16)

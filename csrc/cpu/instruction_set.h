@@ -1,22 +1,7 @@
-// The kernels compiled for one instruction set. The including file defines WGAN_FAST_ISA, the name
-// of the set and of its namespace, WGAN_FAST_TARGET, the features to compile for, if any, and
-// WGAN_FAST_STORE, the bytes of its widest store past the caches, if it has any.
-//
-// Everything from the standard library is included before the target is switched on: an inline
-// function of another header, compiled for a newer processor, could otherwise be the copy that the
-// linker keeps for everybody.
-#pragma once
-
-#include <cstdint>
-#include <cstring>
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-
-#include "../common/arguments.h"
-#include "../common/philox.h"
-#include "number.h"
-#include "table.h"
+// WGAN_FAST_LOOPS compiled for one instruction set: included once for each by instruction_sets.h,
+// which defines WGAN_FAST_ISA, the name of the set and of its namespace, WGAN_FAST_TARGET, the
+// features to compile for, if any, and WGAN_FAST_STORE, the bytes of its widest store past the
+// caches, if it has any.
 
 #define WGAN_FAST_PRAGMA(text) _Pragma(#text)
 #if defined(WGAN_FAST_TARGET)
@@ -32,6 +17,7 @@ WGAN_FAST_PUSH(WGAN_FAST_TARGET)
 #endif
 
 namespace wgan_fast {
+namespace cpu {
 namespace WGAN_FAST_ISA {
 namespace {
 
@@ -50,24 +36,13 @@ WGAN_FAST_INLINE float multiply_add(float a, float b, float c) { return a * b + 
 WGAN_FAST_INLINE double multiply_add(double a, double b, double c) { return a * b + c; }
 #endif
 
-#include "interpolate.h"
-#include "norm_penalty.h"
-
-template <class T>
-KernelTable<T> make_table() {
-  return {interpolate<T>,  interpolate_backward<T>, sum_of_squares<T>,
-          sums_of_rows<T>, finish_rows<T>,          norm_penalty_backward<T>};
-}
+#include "past_caches.h"
+#include "pieces.h"
+#include WGAN_FAST_LOOPS
 
 }  // namespace
-
-const KernelTables& tables() {
-  static const KernelTables all = {make_table<float>(), make_table<double>(), make_table<Half>(),
-                                   make_table<BFloat16>()};
-  return all;
-}
-
 }  // namespace WGAN_FAST_ISA
+}  // namespace cpu
 }  // namespace wgan_fast
 
 #if defined(WGAN_FAST_TARGET)
@@ -77,3 +52,9 @@ const KernelTables& tables() {
 #pragma GCC pop_options
 #endif
 #endif
+
+#undef WGAN_FAST_ISA
+#undef WGAN_FAST_TARGET
+#undef WGAN_FAST_STORE
+#undef WGAN_FAST_PUSH
+#undef WGAN_FAST_PRAGMA

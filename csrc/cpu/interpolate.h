@@ -9,11 +9,6 @@
 // drawn for a block of rows at a time, on the stack.
 //
 // Included once for each instruction set, inside that set's namespace.
-#pragma once
-
-#include "past_caches.h"
-#include "pieces.h"
-
 // Makes the factors of `count` rows from `first` on: those given, or else drawn.
 template <class T>
 WGAN_FAST_INLINE auto factors_of(const Epsilon<T>& epsilon) {

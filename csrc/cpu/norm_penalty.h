@@ -16,11 +16,6 @@
 // the range of a double is summed again, divided by its largest entry.
 //
 // Included once for each instruction set, inside that set's namespace.
-#pragma once
-
-#include "past_caches.h"
-#include "pieces.h"
-
 constexpr int kLanes = 32;
 
 template <class T>

@@ -6,8 +6,6 @@
 // to memory from there, in whole lines, unread: interpolation moves three arrays and not four.
 //
 // Included once for each instruction set, inside that set's namespace.
-#pragma once
-
 constexpr int64_t kLine = 64;    // bytes
 constexpr int64_t kPiece = 256;  // elements of a block; with 1024, reading waited for writing
 

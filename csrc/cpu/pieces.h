@@ -1,8 +1,6 @@
 // The elements of a batch, cut into pieces in which each element has the factor of its row.
 //
 // Included once for each instruction set, inside that set's namespace.
-#pragma once
-
 constexpr int64_t kBlock = 64;  // rows whose factors are made at once
 constexpr int64_t kShort = 16;  // rows of at most this many elements are treated as one long row
 

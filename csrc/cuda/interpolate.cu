@@ -57,24 +57,19 @@ struct InterpolateBackward {
 }  // namespace
 
 template <class T>
-cudaError_t interpolate(const InterpolateArgs<T>& args, const Launch& launch) {
+cudaError_t run(const InterpolateArgs<T>& args, const Launch& launch) {
   const Interpolate<T> op = {{args.real, args.fake}, {args.out}, args.epsilon};
   return launch_map_rows(op, args.batch, args.dim, launch);
 }
 
 template <class T>
-cudaError_t interpolate_backward(const InterpolateBackwardArgs<T>& args, const Launch& launch) {
+cudaError_t run(const InterpolateBackwardArgs<T>& args, const Launch& launch) {
   const InterpolateBackward<T> op = {{args.grad}, {args.grad_real, args.grad_fake}, args.epsilon};
   return launch_map_rows(op, args.batch, args.dim, launch);
 }
 
-#define WGAN_FAST_INSTANTIATE(T)                                                 \
-  template cudaError_t interpolate<T>(const InterpolateArgs<T>&, const Launch&); \
-  template cudaError_t interpolate_backward<T>(const InterpolateBackwardArgs<T>&, const Launch&);
-WGAN_FAST_INSTANTIATE(float)
-WGAN_FAST_INSTANTIATE(double)
-WGAN_FAST_INSTANTIATE(Half)
-WGAN_FAST_INSTANTIATE(BFloat16)
+WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_INSTANTIATE, InterpolateArgs)
+WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_INSTANTIATE, InterpolateBackwardArgs)
 
 }  // namespace cuda
 }  // namespace wgan_fast

@@ -212,15 +212,9 @@ struct NormPenaltyBackward {
 }  // namespace
 
 template <class T>
-size_t norm_penalty_workspace_bytes(const NormPenaltyArgs<T>& args) {
+cudaError_t run(const NormPenaltyArgs<T>& args, const Launch& launch) {
   const Plan how = plan(args);
-  return how.items * how.item_size;
-}
-
-template <class T>
-cudaError_t norm_penalty(const NormPenaltyArgs<T>& args, const Workspace& workspace,
-                         const Launch& launch) {
-  const Plan how = plan(args);
+  const Workspace workspace = launch.workspace(how.items * how.item_size, launch.host);
   const auto blocks =
       static_cast<unsigned>(clamp(how.items, 1, clamp(launch.max_blocks, 1, kMaxBlocks)));
   switch (how.regime) {
@@ -238,20 +232,13 @@ cudaError_t norm_penalty(const NormPenaltyArgs<T>& args, const Workspace& worksp
 }
 
 template <class T>
-cudaError_t norm_penalty_backward(const NormPenaltyBackwardArgs<T>& args, const Launch& launch) {
+cudaError_t run(const NormPenaltyBackwardArgs<T>& args, const Launch& launch) {
   const NormPenaltyBackward<T> op = {{args.gradients}, {args.out}, args};
   return launch_map_rows(op, args.batch, args.dim, launch);
 }
 
-#define WGAN_FAST_INSTANTIATE(T)                                                    \
-  template size_t norm_penalty_workspace_bytes<T>(const NormPenaltyArgs<T>&);       \
-  template cudaError_t norm_penalty<T>(const NormPenaltyArgs<T>&, const Workspace&, \
-                                       const Launch&);                              \
-  template cudaError_t norm_penalty_backward<T>(const NormPenaltyBackwardArgs<T>&, const Launch&);
-WGAN_FAST_INSTANTIATE(float)
-WGAN_FAST_INSTANTIATE(double)
-WGAN_FAST_INSTANTIATE(Half)
-WGAN_FAST_INSTANTIATE(BFloat16)
+WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_INSTANTIATE, NormPenaltyArgs)
+WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_INSTANTIATE, NormPenaltyBackwardArgs)
 
 }  // namespace cuda
 }  // namespace wgan_fast

@@ -1,11 +1,13 @@
-// The CPU kernels, registered with PyTorch and run on its thread pool.
+#include "cpu.h"
+
 #include <torch/csrc/stable/ops.h>
 
-#include "../cpu/kernels.h"
-#include "ops.h"
+#include <exception>
+#include <string>
+
+#include "../cpu/settings.h"
 
 namespace wgan_fast {
-namespace {
 
 void torch_parallel(int64_t count, int64_t grain, void (*body)(int64_t, int64_t, void*),
                     void* context) {
@@ -13,36 +15,24 @@ void torch_parallel(int64_t count, int64_t grain, void (*body)(int64_t, int64_t,
                               [&](int64_t begin, int64_t end) { body(begin, end, context); });
 }
 
-struct Cpu {
-  struct Scope {
-    explicit Scope(const Tensor&) {}
-    template <class Args>
-    void interpolate(const Args& args) {
-      wgan_fast::interpolate(args, torch_parallel);
-    }
-    template <class Args>
-    void interpolate_backward(const Args& args) {
-      wgan_fast::interpolate_backward(args, torch_parallel);
-    }
-    template <class Args>
-    void norm_penalty(const Args& args) {
-      wgan_fast::norm_penalty(args, torch_parallel);
-    }
-    template <class Args>
-    void norm_penalty_backward(const Args& args) {
-      wgan_fast::norm_penalty_backward(args, torch_parallel);
-    }
-  };
-};
-
-}  // namespace
 }  // namespace wgan_fast
 
-STABLE_TORCH_LIBRARY_IMPL(wgan_fast, CPU, library) {
-  wgan_fast::register_ops<wgan_fast::Cpu>(library);
+#define WGAN_FAST_EXPORT extern "C" __attribute__((visibility("default")))
+
+// For Python, right after loading: what is wrong in the environment, or null.
+WGAN_FAST_EXPORT const char* wgan_fast_cpu_settings_error() {
+  static std::string error;
+  try {
+    wgan_fast::cpu::instruction_set();
+    wgan_fast::cpu::cache_bytes();
+    return nullptr;
+  } catch (const std::exception& refusal) {
+    error = refusal.what();
+    return error.c_str();
+  }
 }
 
-// For the report of `python -m wgan_fast`.
-extern "C" __attribute__((visibility("default"))) const char* wgan_fast_cpu_capability() {
-  return wgan_fast::cpu_capability();
+// For the report of `python -m wgan_fast`; only where the settings have no error.
+WGAN_FAST_EXPORT const char* wgan_fast_cpu_capability() {
+  return wgan_fast::cpu::name_of(wgan_fast::cpu::instruction_set());
 }

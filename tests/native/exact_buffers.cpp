@@ -15,6 +15,8 @@
 #include "harness.h"
 
 using namespace wgan_fast;
+using cpu::ParallelFor;
+using cpu::run;
 
 namespace {
 
@@ -43,13 +45,13 @@ void check_interpolate(const Case& c, bool drawn) {
   Exact<T> first(c.batch * c.dim, c.offset);
   for (ParallelFor cut : kCuts) {
     Exact<T> out(c.batch * c.dim, c.offset);
-    interpolate(InterpolateArgs<T>{{real.data(), c.stride},
-                                   {fake.data(), c.dim + 2},
-                                   out.data(),
-                                   factors.source,
-                                   c.batch,
-                                   c.dim},
-                cut);
+    run(InterpolateArgs<T>{{real.data(), c.stride},
+                           {fake.data(), c.dim + 2},
+                           out.data(),
+                           factors.source,
+                           c.batch,
+                           c.dim},
+        cut);
     if (cut == whole)
       first = std::move(out);
     else
@@ -75,13 +77,13 @@ void check_interpolate_backward(const Case& c, bool drawn) {
   Exact<T> first_real(c.batch * c.dim, c.offset), first_fake(c.batch * c.dim, c.offset);
   for (ParallelFor cut : kCuts) {
     Exact<T> to_real(c.batch * c.dim, c.offset), to_fake(c.batch * c.dim, c.offset);
-    interpolate_backward(InterpolateBackwardArgs<T>{{grad.data(), c.stride},
-                                                    to_real.data(),
-                                                    to_fake.data(),
-                                                    factors.source,
-                                                    c.batch,
-                                                    c.dim},
-                         cut);
+    run(InterpolateBackwardArgs<T>{{grad.data(), c.stride},
+                                   to_real.data(),
+                                   to_fake.data(),
+                                   factors.source,
+                                   c.batch,
+                                   c.dim},
+        cut);
     if (cut == whole) {
       first_real = std::move(to_real);
       first_fake = std::move(to_fake);
@@ -118,15 +120,15 @@ void check_norm_penalty(const Case& c, bool reduce) {
   Exact<C> first_norms(c.batch, 0), first_penalty(reduce ? 1 : c.batch, 0);
   for (ParallelFor cut : kCuts) {
     Exact<C> norms(c.batch, 0), penalty(reduce ? 1 : c.batch, 0);
-    norm_penalty(NormPenaltyArgs<T>{{gradients.data(), c.stride},
-                                    penalty.data(),
-                                    norms.data(),
-                                    term,
-                                    0.5,
-                                    reduce,
-                                    c.batch,
-                                    c.dim},
-                 cut);
+    run(NormPenaltyArgs<T>{{gradients.data(), c.stride},
+                           penalty.data(),
+                           norms.data(),
+                           term,
+                           0.5,
+                           reduce,
+                           c.batch,
+                           c.dim},
+        cut);
     if (cut == whole) {
       first_norms = std::move(norms);
       first_penalty = std::move(penalty);
@@ -178,17 +180,17 @@ void check_norm_penalty_backward(const Case& c, bool reduce) {
   Exact<T> first(c.batch * c.dim, c.offset);
   for (ParallelFor cut : kCuts) {
     Exact<T> out(c.batch * c.dim, c.offset);
-    norm_penalty_backward(NormPenaltyBackwardArgs<T>{{gradients.data(), c.stride},
-                                                     norms.data(),
-                                                     grad_penalty.data(),
-                                                     with_norms ? grad_norms.data() : nullptr,
-                                                     out.data(),
-                                                     term,
-                                                     0.5,
-                                                     reduce,
-                                                     c.batch,
-                                                     c.dim},
-                          cut);
+    run(NormPenaltyBackwardArgs<T>{{gradients.data(), c.stride},
+                                   norms.data(),
+                                   grad_penalty.data(),
+                                   with_norms ? grad_norms.data() : nullptr,
+                                   out.data(),
+                                   term,
+                                   0.5,
+                                   reduce,
+                                   c.batch,
+                                   c.dim},
+        cut);
     if (cut == whole)
       first = std::move(out);
     else
@@ -261,11 +263,9 @@ template <class T>
 void check_empty() {
   Exact<T> nothing(0, 0);
   for (ParallelFor cut : kCuts) {
-    interpolate(
-        InterpolateArgs<T>{{nothing.data(), 3}, {nothing.data(), 3}, nothing.data(), {}, 0, 3},
+    run(InterpolateArgs<T>{{nothing.data(), 3}, {nothing.data(), 3}, nothing.data(), {}, 0, 3},
         cut);
-    interpolate_backward(
-        InterpolateBackwardArgs<T>{{nothing.data(), 3}, nothing.data(), nothing.data(), {}, 0, 3},
+    run(InterpolateBackwardArgs<T>{{nothing.data(), 3}, nothing.data(), nothing.data(), {}, 0, 3},
         cut);
   }
 }
@@ -273,7 +273,7 @@ void check_empty() {
 int overrun() {
   Exact<float> gradients(99, 0);
   Exact<float> norms(1, 0), penalty(1, 0);
-  norm_penalty(
+  run(
       NormPenaltyArgs<float>{
           {gradients.data(), 100}, penalty.data(), norms.data(), {1, 2, false}, 1, true, 1, 100},
       whole);
@@ -284,7 +284,7 @@ int overrun() {
 }  // namespace
 
 int main(int count, char** words) {
-  std::printf("%s\n", cpu_capability());
+  std::printf("%s\n", cpu::name_of(cpu::instruction_set()));
   std::fflush(stdout);
   if (count > 1 && std::strcmp(words[1], "--overrun") == 0) return overrun();
   check_known_answers();

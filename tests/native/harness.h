@@ -12,6 +12,7 @@
 
 #include "../../csrc/cpu/kernels.h"
 #include "../../csrc/cpu/number.h"
+#include "../../csrc/cpu/settings.h"
 
 namespace wgan_fast {
 
@@ -59,7 +60,7 @@ inline void backwards(int64_t count, int64_t, Body body, void* context) {
   if (third < count) body(third, count, context);
   if (third > 0) body(0, third, context);
 }
-inline constexpr ParallelFor kCuts[] = {whole, in_pieces, backwards};
+inline constexpr cpu::ParallelFor kCuts[] = {whole, in_pieces, backwards};
 
 template <class T>
 constexpr double unit() {  // half the distance from 1 to the next number

@@ -50,23 +50,25 @@ class Mode:
     kernel_flags: tuple[str, ...]  # for the kernels alone
     runtime_flags: tuple[str, ...]  # for everything else
     link_flags: tuple[str, ...]
-    is_module: bool
+    namespace: str | None  # of the Python module and of its operators; None for a program
     float_only: bool = False
 
 
 _ASAN = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 _TSAN = ("-fsanitize=thread",)
 _SMALL = ("-DWGAN_FAST_CUDA_THREADS=64",)
-_MODULE = ("-shared", "-Wl,-Bsymbolic")
+_TORCH = Path(torch.__file__).parent
+_MODULE = ("-shared", "-Wl,-Bsymbolic", f"-L{_TORCH / 'lib'}", "-ltorch_cpu", "-lc10")
 MODES = {
-    "plain": Mode("g++", (), ("-DSIMT_MODULE=simulated_gpu_plain",), _MODULE, True),
+    "plain": Mode("g++", (), (), _MODULE, "simulated_gpu_plain"),
     "trace": Mode(
-        *("g++", (*_TSAN, "-fno-tree-sra")),
-        *(("-DSIMT_MODULE=simulated_gpu_trace", "-DSIMT_TRACE"), _MODULE, True),
+        *("g++", (*_TSAN, "-fno-tree-sra"), ("-DSIMT_TRACE",), _MODULE, "simulated_gpu_trace")
     ),
-    "asan": Mode("g++", _ASAN, (*_ASAN, "-DSIMT_ASAN"), _ASAN, False),
-    "tsan": Mode("clang++-22", (*_TSAN, *_SMALL), ("-DSIMT_TSAN", *_SMALL), _TSAN, False, True),
+    "asan": Mode("g++", _ASAN, (*_ASAN, "-DSIMT_ASAN"), _ASAN, None),
+    "tsan": Mode("clang++-22", (*_TSAN, *_SMALL), ("-DSIMT_TSAN", *_SMALL), _TSAN, None, True),
 }
+#: The folders of csrc that are used: the kernels, and the operators around them.
+FOLDERS = ("common", "cuda", "torch")
 
 
 @functools.cache
@@ -111,30 +113,37 @@ def _make(out: Path, *command: object) -> None:
     scratch.replace(out)
 
 
-def _translated(edits: dict[str, str], float_only: bool) -> tuple[list[Path], str]:
-    """The translated kernel files, and a hash of the headers beside them.
+def _texts(edits: dict[str, str], float_only: bool) -> dict[str, str]:
+    """The files of csrc as the simulated GPU is compiled from them, by folder and name.
 
     Args:
         edits: other texts for some files of csrc/cuda, by name.
         float_only: leave the other element types out.
     """
-    other_types = re.compile(r"^WGAN_FAST_INSTANTIATE\((?!float).*\)$", re.MULTILINE)
-    texts = {}
-    for path in sorted([*(CSRC / "cuda").iterdir(), *(CSRC / "common").iterdir()]):
-        text = edits.get(path.name, path.read_text())
-        if float_only:
-            text = other_types.sub("", text)
-        if path.parent.name == "cuda":
-            text = f'#line 1 "{path.relative_to(ROOT)}"\n{translate(text)}'
-        texts[f"{path.parent.name}/{path.name}"] = text
+    paths = [path for folder in FOLDERS for path in sorted((CSRC / folder).iterdir())]
+    texts = {f"{path.parent.name}/{path.name}": path.read_text() for path in paths}
+    texts |= {f"cuda/{name}": text for name, text in edits.items()}
+    if float_only:
+        every_type = re.compile(r"^  F\(Args, (?!float)\w+\)\s*\\?\n", re.MULTILINE)
+        texts["common/arguments.h"], left_out = every_type.subn("\n", texts["common/arguments.h"])
+        assert left_out == 3, "the types in WGAN_FAST_FOR_EACH_TYPE of csrc/common/arguments.h"
+    for name, text in texts.items():
+        if name.startswith("cuda/"):
+            texts[name] = f'#line 1 "csrc/{name}"\n{translate(text)}'
+    texts["torch/backends.h"] = (HERE / "backends.h").read_text()
+    return texts
+
+
+def _translated(edits: dict[str, str], float_only: bool) -> tuple[Path, str]:
+    """The folder of the translated files, and a hash of the headers in it."""
+    texts = _texts(edits, float_only)
     folder = BUILD / "translated" / _digest(*texts.items())
     for name, text in texts.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
             target.write_text(text)
-    headers = _digest(*(text for name, text in texts.items() if not name.endswith(".cu")))
-    return sorted((folder / "cuda").glob("*.cu")), headers
+    return folder, _digest(*(t for name, t in texts.items() if name.endswith(_HEADERS)))
 
 
 def _headers(*folders: Path) -> str:
@@ -151,13 +160,14 @@ def _compile(mode: Mode, source: Path, flags: Sequence[object], key: str) -> Pat
     return out
 
 
-def _host_flags(mode: Mode, float_only: bool) -> list[object]:
-    """For the file that calls the kernels: the Python module or the program."""
-    flags: list[object] = [*mode.runtime_flags, f"-I{CSRC}", f"-I{HERE}"]
+def _host_flags(mode: Mode, folder: Path, float_only: bool) -> list[object]:
+    """For the files that call the kernels: the operators and the Python module, or the program."""
+    flags: list[object] = [*mode.runtime_flags, f"-I{folder}", f"-I{HERE}"]
     if float_only:
         flags.append("-DSIMT_FLOAT_ONLY")
-    if mode.is_module:
-        includes = (sysconfig.get_path("include"), Path(torch.__file__).parent / "include")
+    if mode.namespace is not None:
+        includes = (sysconfig.get_path("include"), _TORCH / "include")
+        flags += [f"-DSIMT_MODULE={mode.namespace}", "-DTORCH_TARGET_VERSION=0x020b000000000000"]
         flags += [f"-isystem{path}" for path in includes]
     return flags
 
@@ -172,22 +182,25 @@ def build(name: str, edits: dict[str, str] | None = None) -> Path:
     """
     mode = MODES[name]
     float_only = mode.float_only or edits is not None
-    kernels, kernel_headers = _translated(edits or {}, float_only)
+    folder, kernel_headers = _translated(edits or {}, float_only)
     runtime_headers = _headers(HERE / "device", HERE / "runtime")
-    host_headers = runtime_headers + _headers(CSRC / "cuda", CSRC / "common")
+    kernels = sorted((folder / "cuda").glob("*.cu"))
+    hosts = [HERE / "program.cpp"]
+    if mode.namespace is not None:
+        hosts = [HERE / "module.cpp", *(folder / "torch" / f"{k.stem}.cpp" for k in kernels)]
 
     kernel_flags = (*mode.kernel_flags, "-include", HERE / "device" / "simt.h")
+    host_flags = _host_flags(mode, folder, float_only)
     runtime = [*RUNTIME, *(["trace"] if name == "trace" else [])]
-    host = HERE / ("module.cpp" if mode.is_module else "program.cpp")
     jobs: list[tuple[Path, Sequence[object], str]] = [
         *((path, kernel_flags, kernel_headers + runtime_headers) for path in kernels),
-        (host, _host_flags(mode, float_only), host_headers),
+        *((path, host_flags, kernel_headers + runtime_headers) for path in hosts),
         *((HERE / "runtime" / f"{r}.cpp", mode.runtime_flags, runtime_headers) for r in runtime),
     ]
     with ThreadPoolExecutor(2) as pool:
         objects = list(pool.map(lambda job: _compile(mode, *job), jobs))
 
-    suffix = ".so" if mode.is_module else ""
+    suffix = "" if mode.namespace is None else ".so"
     out = BUILD / f"{name}-{_digest(*objects)}" / f"simulated_gpu{suffix}"
     _make(out, mode.compiler, *objects, *mode.link_flags)
     return out
@@ -197,7 +210,7 @@ def build(name: str, edits: dict[str, str] | None = None) -> Path:
 def load(name: str) -> ModuleType:
     """The Python module of a mode, built if need be."""
     path = build(name)
-    spec = importlib.util.spec_from_file_location(f"simulated_gpu_{name}", path)
+    spec = importlib.util.spec_from_file_location(MODES[name].namespace or "", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

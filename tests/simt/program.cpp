@@ -109,11 +109,11 @@ void check_interpolate(const Case& c, const cuda::Launch& launch) {
   Buffer<T> out(c.batch * c.dim), grad_real(c.batch * c.dim), grad_fake(c.batch * c.dim);
   const uint64_t seed = kSeed;
   const Epsilon<T> epsilon = {nullptr, 0, &seed, kFirstSample};
-  cuda::interpolate(
-      InterpolateArgs<T>{real.rows(), fake.rows(), out.data(), epsilon, c.batch, c.dim}, launch);
-  cuda::interpolate_backward(InterpolateBackwardArgs<T>{real.rows(), grad_real.data(),
-                                                        grad_fake.data(), epsilon, c.batch, c.dim},
-                             launch);
+  cuda::run(InterpolateArgs<T>{real.rows(), fake.rows(), out.data(), epsilon, c.batch, c.dim},
+            launch);
+  cuda::run(InterpolateBackwardArgs<T>{real.rows(), grad_real.data(), grad_fake.data(), epsilon,
+                                       c.batch, c.dim},
+            launch);
   for (int64_t b = 0; b < c.batch; ++b) {
     const double e = uniform_epsilon(seed, kFirstSample + b);
     for (int64_t i = 0; i < c.dim; ++i) {
@@ -138,22 +138,19 @@ void check_norm_penalty(const Case& c, const cuda::Launch& launch, float factor)
   Buffer<T> out(c.batch * c.dim);
   const NormPenaltyArgs<T> args = {x.rows(), penalty.data(), norms.data(), {1, 2, false},
                                    0.5,      true,           c.batch,      c.dim};
-  const size_t bytes = cuda::norm_penalty_workspace_bytes(args);
-  Buffer<C> memory((bytes + sizeof(C) - 1) / sizeof(C));
-  auto ticket = std::make_unique<unsigned>(0);
-  cuda::norm_penalty(args, {memory.data(), ticket.get()}, launch);
+  cuda::run(args, launch);
   const C grad_penalty = 1;
-  cuda::norm_penalty_backward(NormPenaltyBackwardArgs<T>{x.rows(),
-                                                         norms.data(),
-                                                         &grad_penalty,
-                                                         norms.data(),
-                                                         out.data(),
-                                                         {1, 2, false},
-                                                         0.5,
-                                                         true,
-                                                         c.batch,
-                                                         c.dim},
-                              launch);
+  cuda::run(NormPenaltyBackwardArgs<T>{x.rows(),
+                                       norms.data(),
+                                       &grad_penalty,
+                                       norms.data(),
+                                       out.data(),
+                                       {1, 2, false},
+                                       0.5,
+                                       true,
+                                       c.batch,
+                                       c.dim},
+            launch);
 
   double total = 0;
   for (int64_t b = 0; b < c.batch; ++b) {
@@ -170,15 +167,28 @@ void check_norm_penalty(const Case& c, const cuda::Launch& launch, float factor)
     }
   }
   compare("penalty", c, sizeof(T), *penalty.data(), total, 1, kRelative<C>);
-  if (*ticket != 0 && ++failures) std::printf("WRONG ticket: %u is left\n", *ticket);
 }
+
+// What the kernels of one case need besides their arguments.
+struct Host {
+  std::vector<unsigned char> memory;
+  std::unique_ptr<unsigned> ticket = std::make_unique<unsigned>(0);
+
+  static cuda::Workspace workspace(size_t bytes, void* self) {
+    auto& host = *static_cast<Host*>(self);
+    host.memory.assign(bytes, 0xff);
+    return {host.memory.data(), host.ticket.get()};
+  }
+};
 
 template <class T>
 void check(const Case& c) {
-  const cuda::Launch launch = {nullptr, c.max_blocks};
+  Host host;
+  const cuda::Launch launch = {nullptr, Host::workspace, &host, c.max_blocks};
   check_interpolate<T>(c, launch);
   check_norm_penalty<T>(c, launch, 1);
   check_norm_penalty<T>(c, launch, 0);  // the first row is summed again
+  if (*host.ticket != 0 && ++failures) std::printf("WRONG ticket: %u is left\n", *host.ticket);
 }
 
 #if defined(SIMT_TRACE)
@@ -191,13 +201,13 @@ int check_traffic() {
   for (const float* array : {real.buffer.data(), fake.buffer.data(), out.data()}) {
     simt::watch(array, bytes);
   }
-  cuda::interpolate(InterpolateArgs<float>{real.rows(),
-                                           fake.rows(),
-                                           out.data(),
-                                           {nullptr, kSeed, nullptr, kFirstSample},
-                                           c.batch,
-                                           c.dim},
-                    {nullptr, c.max_blocks});
+  cuda::run(InterpolateArgs<float>{real.rows(),
+                                   fake.rows(),
+                                   out.data(),
+                                   {nullptr, kSeed, nullptr, kFirstSample},
+                                   c.batch,
+                                   c.dim},
+            {nullptr, nullptr, nullptr, c.max_blocks});
   const simt::LaunchTrace trace = simt::take_traces().at(0);
   std::printf("%s reads %lu and writes %lu bytes\n", trace.kernel.c_str(),
               static_cast<unsigned long>(trace.read.bytes),

@@ -65,7 +65,6 @@ def _bytes(*tensors: Tensor) -> int:
 def measure(case: Case, tensors: list[Tensor], run: Callable[[SimulatedGpu], Any]) -> Measurement:
     """Traces one operator. ``tensors`` are its inputs; its results are its outputs."""
     gpu = SimulatedGpu("trace", max_blocks=case.max_blocks)
-    gpu.on_tensor = lambda t: gpu.module.watch(t.data_ptr(), t.numel() * t.element_size())
     for tensor in tensors:
         # Rows with gaps lie in more memory than they have elements.
         gpu.module.watch(tensor.data_ptr(), tensor.untyped_storage().nbytes())

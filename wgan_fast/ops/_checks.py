@@ -1,4 +1,4 @@
-"""What the references and the fake kernels refuse, in the words of ``csrc/torch/ops.h``.
+"""What the references and the fake kernels refuse, in the words of ``csrc/torch/tensors.h``.
 
 PyTorch would broadcast, convert or compute with integers where the compiled kernels cannot: the
 same mistake must be an error on every backend.

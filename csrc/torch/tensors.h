@@ -1,0 +1,135 @@
+// What the operators need of tensors, in PyTorch's stable ABI: checks, memory, pointers.
+#pragma once
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <vector>
+
+#include "../common/arguments.h"
+
+namespace wgan_fast {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+struct Shape {
+  int64_t batch;
+  int64_t dim;
+};
+
+inline Shape shape_of(const Tensor& x) {
+  const int64_t batch = x.size(0);
+  return {batch, batch == 0 ? 0 : x.numel() / batch};
+}
+
+// A row is one sample: one uninterrupted piece of memory, its dimensions in any order.
+inline bool is_rows(const Tensor& x) {
+  if (x.is_contiguous()) return true;
+  const auto sizes = x.sizes();
+  const auto strides = x.strides();
+  int64_t reached = 1;  // elements covered by the dimensions found so far, innermost first
+  for (bool grown = true; grown;) {
+    grown = false;
+    for (int64_t d = 1; d < x.dim(); ++d) {
+      if (sizes[d] == 1 || strides[d] != reached) continue;
+      reached *= sizes[d];
+      grown = true;
+    }
+  }
+  return reached == shape_of(x).dim;
+}
+
+inline void check_rows(const Tensor& x, const char* name) {
+  STD_TORCH_CHECK(x.dim() >= 1, name, " must have a batch dimension, but it is 0-dimensional");
+  STD_TORCH_CHECK(is_rows(x), name,
+                  " must hold each sample in one dense piece of memory; call .contiguous() on it");
+}
+
+inline void check_same(const Tensor& a, const char* a_name, const Tensor& b, const char* b_name) {
+  const auto as = a.sizes();
+  const auto bs = b.sizes();
+  bool same = a.dim() == b.dim() && a.scalar_type() == b.scalar_type() && a.device() == b.device();
+  for (int64_t d = 0; same && d < a.dim(); ++d) {
+    same = as[d] == bs[d] && (d == 0 || as[d] == 1 || a.stride(d) == b.stride(d));
+  }
+  STD_TORCH_CHECK(same, a_name, " and ", b_name,
+                  " must have the same shape, dtype, device and inner strides");
+}
+
+inline void check_vector(const Tensor& v, const char* name, const Tensor& x, ScalarType dtype,
+                         int64_t size) {
+  STD_TORCH_CHECK(v.numel() == size && v.is_contiguous(), name, " must be contiguous with ", size,
+                  " elements, but it has ", v.numel());
+  STD_TORCH_CHECK(v.scalar_type() == dtype, name, " has the wrong dtype");
+  STD_TORCH_CHECK(v.device() == x.device(), name, " is on another device than the samples");
+}
+
+inline ScalarType compute_dtype(const Tensor& x) {
+  return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+// Where one call of an operator runs, and finds memory: beside its samples. A backend is a class
+// derived from this one, whose operator()(args) runs the kernel that takes these arguments.
+class Runner {
+ public:
+  explicit Runner(const Tensor& samples) : samples_(samples) {}
+  virtual ~Runner() = default;
+
+  // A tensor whose samples are laid out like x's, one directly behind the other.
+  Tensor empty_packed_like(const Tensor& x) const {
+    std::vector<int64_t> strides(x.strides().begin(), x.strides().end());
+    strides[0] = shape_of(x).dim;
+    return empty(x.dim(), x.sizes().data(), strides.data(), x.scalar_type());
+  }
+  Tensor empty_vector(int64_t size, ScalarType dtype) const {
+    const int64_t stride = 1;
+    return empty(1, &size, &stride, dtype);
+  }
+  Tensor empty_number(ScalarType dtype) const { return empty(0, nullptr, nullptr, dtype); }
+
+ protected:
+  virtual Tensor empty(int64_t dim, const int64_t* sizes, const int64_t* strides,
+                       ScalarType dtype) const {
+    int32_t device_type;
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(samples_.get(), &device_type));
+    const auto code = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
+    AtenTensorHandle handle;
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(dim, sizes, strides, code, device_type,
+                                                           samples_.get_device_index(), &handle));
+    return Tensor(handle);
+  }
+
+  const Tensor& samples_;
+};
+
+template <class T>
+Rows<const T> rows(const Tensor& x) {
+  return {static_cast<const T*>(x.const_data_ptr()), x.stride(0)};
+}
+
+template <class T>
+T* data(const Tensor& x) {
+  return static_cast<T*>(x.mutable_data_ptr());
+}
+
+// Calls f with a null pointer of the element type of x.
+template <class F>
+void with_element_type(const Tensor& x, const char* name, F f) {
+  switch (x.scalar_type()) {
+    case ScalarType::Float:
+      return f(static_cast<float*>(nullptr));
+    case ScalarType::Double:
+      return f(static_cast<double*>(nullptr));
+    case ScalarType::Half:
+      return f(static_cast<Half*>(nullptr));
+    case ScalarType::BFloat16:
+      return f(static_cast<BFloat16*>(nullptr));
+    default:
+      STD_TORCH_CHECK(false, name, " must be float64, float32, float16 or bfloat16, but it is ",
+                      torch::headeronly::toString(x.scalar_type()));
+  }
+}
+
+}  // namespace wgan_fast
