@@ -17,8 +17,8 @@ void run(const InterpolateBackwardArgs<T>& args, ParallelFor parallel_for) {
   run_elements(args, 2, parallel_for, WGAN_FAST_CHOSEN(interpolate_backward<T>));
 }
 
-WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_INSTANTIATE, InterpolateArgs)
-WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_INSTANTIATE, InterpolateBackwardArgs)
+WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_CPU_KERNEL, InterpolateArgs)
+WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_CPU_KERNEL, InterpolateBackwardArgs)
 
 }  // namespace cpu
 }  // namespace wgan_fast

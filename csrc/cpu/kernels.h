@@ -20,7 +20,7 @@ WGAN_FAST_FOR_EACH_KERNEL(WGAN_FAST_DECLARE)
 #undef WGAN_FAST_DECLARE
 
 // What stands at the end of a kernel's file.
-#define WGAN_FAST_INSTANTIATE(Args, T) template void run<T>(const Args<T>&, ParallelFor);
+#define WGAN_FAST_CPU_KERNEL(Args, T) template void run<T>(const Args<T>&, ParallelFor);
 
 }  // namespace cpu
 }  // namespace wgan_fast

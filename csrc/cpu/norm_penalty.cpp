@@ -77,8 +77,8 @@ void run(const NormPenaltyBackwardArgs<T>& args, ParallelFor parallel_for) {
   run_elements(args, 1, parallel_for, WGAN_FAST_CHOSEN(norm_penalty_backward<T>));
 }
 
-WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_INSTANTIATE, NormPenaltyArgs)
-WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_INSTANTIATE, NormPenaltyBackwardArgs)
+WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_CPU_KERNEL, NormPenaltyArgs)
+WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_CPU_KERNEL, NormPenaltyBackwardArgs)
 
 }  // namespace cpu
 }  // namespace wgan_fast

@@ -68,8 +68,8 @@ cudaError_t run(const InterpolateBackwardArgs<T>& args, const Launch& launch) {
   return launch_map_rows(op, args.batch, args.dim, launch);
 }
 
-WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_INSTANTIATE, InterpolateArgs)
-WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_INSTANTIATE, InterpolateBackwardArgs)
+WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_CUDA_KERNEL, InterpolateArgs)
+WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_CUDA_KERNEL, InterpolateBackwardArgs)
 
 }  // namespace cuda
 }  // namespace wgan_fast

@@ -37,7 +37,7 @@ WGAN_FAST_FOR_EACH_KERNEL(WGAN_FAST_DECLARE)
 #undef WGAN_FAST_DECLARE
 
 // What stands at the end of a kernel's file.
-#define WGAN_FAST_INSTANTIATE(Args, T) template cudaError_t run<T>(const Args<T>&, const Launch&);
+#define WGAN_FAST_CUDA_KERNEL(Args, T) template cudaError_t run<T>(const Args<T>&, const Launch&);
 
 }  // namespace cuda
 }  // namespace wgan_fast

@@ -237,8 +237,8 @@ cudaError_t run(const NormPenaltyBackwardArgs<T>& args, const Launch& launch) {
   return launch_map_rows(op, args.batch, args.dim, launch);
 }
 
-WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_INSTANTIATE, NormPenaltyArgs)
-WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_INSTANTIATE, NormPenaltyBackwardArgs)
+WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_CUDA_KERNEL, NormPenaltyArgs)
+WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_CUDA_KERNEL, NormPenaltyBackwardArgs)
 
 }  // namespace cuda
 }  // namespace wgan_fast
