@@ -13,7 +13,8 @@ SOURCES = [path for path in ROOT.glob("csrc/*/*") if path.suffix in {".h", ".cpp
 
 #: room: what its files must not import
 FORBIDDEN = {
-    "wgan_fast": {"tests", "tools", "benchmarks", "examples", "setup"},
+    "wgan_fast": {"tests", "benchmarks", "examples", "simt", "tools", "setup"},
+    "simt": {"tests", "benchmarks", "examples", "tools"},
     "wgan_fast/ops": {
         "wgan_fast.penalties",
         "wgan_fast.mechanism",

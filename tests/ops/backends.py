@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
+from simt import build as simulation
+from simt.backend import SimulatedGpu
 from tests.cuda import backend as cuda
-from tests.simt import build as simulation
-from tests.simt.backend import SimulatedGpu
 from wgan_fast.ops import REGISTRY
 from wgan_fast.ops import _native as native
 

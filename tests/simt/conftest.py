@@ -2,7 +2,7 @@
 
 import pytest
 
-from .build import MODES, why_not
+from simt.build import MODES, why_not
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -21,10 +21,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from simt.backend import SimulatedGpu
 from tools import pages
 from wgan_fast import fast_gradient_penalty
-
-from .backend import SimulatedGpu
 
 BATCH, DIM = 64, 3 * 64 * 64
 #: Operators that allocate or only look at memory in another way.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .build import CSRC
+from simt.build import CSRC
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from simt.backend import SimulatedGpu
+from simt.build import load
 from wgan_fast.ops._op import REGISTRY
 
-from .backend import SimulatedGpu
-from .build import load
 from .cases import ALL, DTYPES, LONG, MIDDLING, TINY, Case
 
 pytestmark = pytest.mark.simt("plain")

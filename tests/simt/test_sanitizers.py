@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from .build import build
+from simt.build import build
+
 from .planted_bugs import BUGS, Bug
 
+PROGRAM = Path(__file__).with_name("program.cpp")
 #: The batches of program.cpp: the race detector watches small grids.
 WHICH = {"asan": "all", "tsan": "few"}
 ORDERS = {"forward": "0", "reverse": "1", "random": "7"}
@@ -39,7 +41,7 @@ def run(program: Path, mode: str, order: str) -> tuple[int, str]:
 @in_each_mode
 @pytest.mark.parametrize("order", ORDERS)
 def test_clean(mode: str, order: str) -> None:
-    code, output = run(build(mode), mode, order)
+    code, output = run(build(mode, PROGRAM), mode, order)
     assert code == 0, output
     assert output == "all right\n"
 
@@ -48,7 +50,7 @@ def test_clean(mode: str, order: str) -> None:
     "bug", [pytest.param(bug, marks=pytest.mark.simt(bug.mode), id=bug.name) for bug in BUGS]
 )
 def test_planted_bug_is_caught(bug: Bug) -> None:
-    program = build(bug.mode, bug.edits())
+    program = build(bug.mode, PROGRAM, edits=bug.edits())
     outputs = []
     for order in ORDERS:
         code, output = run(program, bug.mode, order)

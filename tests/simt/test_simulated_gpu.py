@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from .backend import SimulatedGpu
+from simt.backend import SimulatedGpu
 
 pytestmark = pytest.mark.simt("plain")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .build import CSRC
-from .translate import translate
+from simt.build import CSRC
+from simt.translate import translate
 
 
 def test_launch() -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from simt.backend import SimulatedGpu
 from tools import pages
 
-from .backend import SimulatedGpu
 from .cases import DTYPES, Case
 
 SETTINGS = (1.0, False, 2.0, 10.0, True)

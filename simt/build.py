@@ -5,8 +5,8 @@ trace   g++, counting calls    what do they ask of memory
 asan    g++, Address- and UndefinedBehaviorSanitizer
 tsan    clang-22, ThreadSanitizer, in blocks of 64 threads, float alone
 
-``plain`` and ``trace`` are Python modules, ``asan`` and ``tsan`` programs (``program.cpp``).
-Everything lies below ``build/simt``, named by a hash of all that went into it.
+``plain`` and ``trace`` are Python modules, ``asan`` and ``tsan`` programs, whose ``main`` the
+caller has. Everything lies below ``build/simt``, named by a hash of all that went into it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import torch
 from .translate import translate
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parent
 CSRC = ROOT / "csrc"
 BUILD = ROOT / "build" / "simt"
 _HEADERS = (".h", ".cuh")
@@ -172,11 +172,12 @@ def _host_flags(mode: Mode, folder: Path, float_only: bool) -> list[object]:
     return flags
 
 
-def build(name: str, edits: dict[str, str] | None = None) -> Path:
+def build(name: str, program: Path | None = None, *, edits: dict[str, str] | None = None) -> Path:
     """Builds a mode, if that was not done before; returns the module or program.
 
     Args:
         name: a key of ``MODES``.
+        program: the file with ``main``, in a mode that makes a program.
         edits: other texts for some files of csrc/cuda, by file name: planted bugs. Then for float
             alone, which is quicker.
     """
@@ -185,9 +186,12 @@ def build(name: str, edits: dict[str, str] | None = None) -> Path:
     folder, kernel_headers = _translated(edits or {}, float_only)
     runtime_headers = _headers(HERE / "device", HERE / "runtime")
     kernels = sorted((folder / "cuda").glob("*.cu"))
-    hosts = [HERE / "program.cpp"]
     if mode.namespace is not None:
         hosts = [HERE / "module.cpp", *(folder / "torch" / f"{k.stem}.cpp" for k in kernels)]
+    elif program is not None:
+        hosts = [program]
+    else:
+        raise ValueError(f"the mode {name} makes a program: which file has its main?")
 
     kernel_flags = (*mode.kernel_flags, "-include", HERE / "device" / "simt.h")
     host_flags = _host_flags(mode, folder, float_only)
