@@ -1,9 +1,9 @@
 # make demo    train a WGAN-GP on handwritten digits; pictures in runs/demo   (two to three minutes on 2 cores)
 # make test    install and run every test
 # make lint    formatting, rules and types
-# make bench   every claim of speed, measured; see bench.mk
-# make studies    what the papers claim, looked at: pictures in runs/studies; see study.mk
-# make cuda-check    the CUDA kernels, compiled and read; see cuda.mk
+# make bench   every claim of speed, measured; see make/bench.mk
+# make studies    what the papers claim, looked at: pictures in runs/studies; see make/study.mk
+# make cuda-check    the CUDA kernels, compiled and read; see make/cuda.mk
 #
 # All of them begin with `make install`, which needs Python 3.10 or later with venv, and is quick
 # the second time. Without a C++ compiler the library is installed in pure PyTorch.
@@ -52,9 +52,9 @@ lint: $(VENV)/lint
 	$(BIN)/pyright
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc simt tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-include bench.mk
-include study.mk
-include cuda.mk
+include make/bench.mk
+include make/study.mk
+include make/cuda.mk
 
 clean:
 	rm -rf build dist *.egg-info wgan_fast/*.so
