@@ -91,10 +91,11 @@ def native_extension():
 
 
 def cuda_architectures(cuda_home):
-    """Every generation from Turing on that nvcc knows, and PTX of the newest for later ones."""
+    """Those of csrc/cuda/architectures.txt that nvcc knows; PTX of the newest for later ones."""
     nvcc = str(Path(cuda_home, "bin", "nvcc"))
     known = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=True)
-    wanted = ["7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0"]
+    lines = Path("csrc", "cuda", "architectures.txt").read_text().splitlines()
+    wanted = [line.split()[0] for line in lines if not line.startswith("#")]
     chosen = [arch for arch in wanted if f"compute_{arch.replace('.', '')}\n" in known.stdout]
     return ";".join(chosen) + "+PTX"
 

@@ -37,14 +37,16 @@ class Architecture:
         return blocks * threads / self.max_threads
 
 
-ARCHITECTURES = (
-    Architecture(75, "T4, RTX 20", 1024, 16),
-    Architecture(80, "A100", 2048, 32),
-    Architecture(86, "RTX 30, A10", 1536, 16),
-    Architecture(90, "H100, H200", 2048, 32),
-    Architecture(100, "B200", 2048, 32),
-    Architecture(120, "RTX 50", 1536, 24),
-)
+def read_architectures(text: str) -> tuple[Architecture, ...]:
+    """The lines of csrc/cuda/architectures.txt."""
+    lines = [line.split(maxsplit=3) for line in text.splitlines() if not line.startswith("#")]
+    return tuple(
+        Architecture(int(capability.replace(".", "")), example, int(threads), int(blocks))
+        for capability, threads, blocks, example in lines
+    )
+
+
+ARCHITECTURES = read_architectures((ROOT / "csrc" / "cuda" / "architectures.txt").read_text())
 
 
 @dataclass(frozen=True)

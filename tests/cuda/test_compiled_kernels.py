@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tools.compiled_kernels import ARCHITECTURES, Kernel, compile_file, read_instructions, why_not
+from tools.compiled_kernels import (
+    ARCHITECTURES,
+    ROOT,
+    Architecture,
+    Kernel,
+    compile_file,
+    read_architectures,
+    read_instructions,
+    why_not,
+)
 from tools.cuda_check import faults
 
 needs_nvcc = pytest.mark.skipif(why_not() is not None, reason=f"CUDA compiler: {why_not()}")
@@ -52,6 +62,23 @@ def test_occupancy() -> None:
     assert by_sm[80].occupancy(64, 256) == 0.5
     assert by_sm[75].occupancy(64, 256) == 1.0
     assert by_sm[86].occupancy(64, 256) == pytest.approx(2 / 3)
+
+
+def test_the_list_of_gpus() -> None:
+    text = "# a comment\n8.9   1536  24  RTX 40, L4\n12.0  1536  24  RTX 50\n"
+    assert read_architectures(text) == (
+        Architecture(89, "RTX 40, L4", 1536, 24),
+        Architecture(120, "RTX 50", 1536, 24),
+    )
+    assert {75, 80, 86, 89, 90, 100, 120} <= {a.sm for a in ARCHITECTURES}
+
+
+@pytest.mark.parametrize("file", ["setup.py", "CMakeLists.txt", "tools/cuda_check.py"])
+def test_there_is_no_other_list_of_gpus(file: str) -> None:
+    text = (ROOT / file).read_text()
+    assert not re.search(r"sm_\d|compute_\d|\b(75|7\.5|8\.6|86)\b", text)
+    if file != "tools/cuda_check.py":  # which takes it from compiled_kernels.py
+        assert "architectures.txt" in text
 
 
 def test_instructions_of_each_function() -> None:
