@@ -1,7 +1,8 @@
 """Builds the native kernels: the build switches and the list of sources, nothing else.
 
 WGAN_FAST_BUILD=auto   the default: CUDA where nvcc and a CUDA torch are found (or FORCE_CUDA=1),
-                       the CPU where a C++ compiler is found, otherwise pure PyTorch
+                       the CPU where a C++ compiler is found, otherwise pure PyTorch; what cannot
+                       be compiled is told, and left out
 WGAN_FAST_BUILD=none   pure PyTorch
 WGAN_FAST_BUILD=cpu    the CPU kernels, or an error
 WGAN_FAST_BUILD=cuda   the CPU and CUDA kernels, or an error
@@ -43,6 +44,36 @@ def native_extension():
         sys.exit(
             "wgan_fast: WGAN_FAST_BUILD=cuda or FORCE_CUDA=1, but nvcc is not found: set CUDA_HOME."
         )
+
+    class Build(cpp_extension.BuildExtension):
+        def build_extensions(self):
+            (extension,) = self.extensions
+            for kernels in ("CUDA", "CPU") if with_cuda else ("CPU",):
+                try:
+                    # What setuptools has written into the extension stays there.
+                    vars(extension).update(vars(extension_with(kernels, cpp_extension)))
+                    return super().build_extensions()
+                except Exception as error:
+                    if MODE != "auto":
+                        raise
+                    instead = (
+                        "building those for the CPU" if kernels == "CUDA" else "installing without"
+                    )
+                    reason = (str(error).splitlines() or [type(error).__name__])[0]
+                    said = f"the {kernels} kernels could not be compiled, {instead}: {reason}"
+                    print(f"wgan_fast: {said}", file=sys.stderr)
+            self.extensions.clear()
+
+    return {
+        "ext_modules": [extension_with("CPU", cpp_extension)],
+        "cmdclass": {"build_ext": Build},
+        "options": {"bdist_wheel": {"py_limited_api": "cp310"}},
+    }
+
+
+def extension_with(kernels, cpp_extension):
+    """The extension with the kernels for the "CPU", or with those for "CUDA" as well."""
+    with_cuda = kernels == "CUDA"
     folders = ["cpu", "cuda", "torch"] if with_cuda else ["cpu", "torch"]
     files = [path for folder in folders for path in sorted(Path("csrc", folder).iterdir())]
     sources = [str(path) for path in files if path.suffix in (".cpp", ".cu")]
@@ -61,7 +92,6 @@ def native_extension():
         define_macros=macros,
         extra_compile_args={"cxx": [*optimise, "-Wall", "-Wextra"], "nvcc": ["-O3"]},
     )
-
     if with_cuda:
         os.environ.setdefault("TORCH_CUDA_ARCH_LIST", cuda_architectures(cpp_extension.CUDA_HOME))
         # With the CUDA runtime inside, one binary serves CPU and CUDA builds of torch.
@@ -69,25 +99,7 @@ def native_extension():
         extension.libraries = [name for name in extension.libraries if name not in shared]
         extension.libraries += ["cudart_static", "rt", "dl", "pthread"]
         extension.extra_link_args.append("-Wl,--exclude-libs,libcudart_static.a")
-
-    class Build(cpp_extension.BuildExtension):
-        def build_extensions(self):
-            try:
-                super().build_extensions()
-            except Exception as error:
-                if MODE != "auto":
-                    raise
-                print(
-                    f"wgan_fast: the kernels could not be compiled, installing without: {error}",
-                    file=sys.stderr,
-                )
-                self.extensions.clear()
-
-    return {
-        "ext_modules": [extension],
-        "cmdclass": {"build_ext": Build},
-        "options": {"bdist_wheel": {"py_limited_api": "cp310"}},
-    }
+    return extension
 
 
 def cuda_architectures(cuda_home):

@@ -56,6 +56,22 @@ def with_broken_compiler(tmp_path) -> dict[str, str]:
 
 
 @pytest.fixture
+def with_broken_nvcc(tmp_path) -> dict[str, str]:
+    """CUDA is asked for and nvcc is there, but compiles nothing. The C++ compiler does, quickly."""
+    nvcc = tmp_path / "cuda" / "bin" / "nvcc"
+    nvcc.parent.mkdir(parents=True)
+    nvcc.write_text(
+        '#!/bin/sh\n[ "$1" = --list-gpu-arch ] && echo compute_90 && exit\n'
+        "echo 'nvcc fatal: unsupported' >&2\nexit 1\n"
+    )
+    compiler = tmp_path / "quick-c++"
+    compiler.write_text('#!/bin/sh\nexec c++ "$@" -O0\n')
+    for program in (nvcc, compiler):
+        program.chmod(0o755)
+    return {"FORCE_CUDA": "1", "CUDA_HOME": str(tmp_path / "cuda"), "CXX": str(compiler)}
+
+
+@pytest.fixture
 def without_torch(tmp_path) -> dict[str, str]:
     folder = tmp_path / "no_torch"
     folder.mkdir()

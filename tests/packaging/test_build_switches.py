@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+
 import pytest
+
+from tests.packaging.conftest import environment
 
 
 def binaries(sources):
@@ -31,6 +37,49 @@ def test_a_compiler_that_does_not_work(build, sources, with_broken_compiler):
     assert done.returncode == 0, done.stderr
     assert "could not be compiled, installing without" in done.stderr
     assert build("cpu", **with_broken_compiler).returncode != 0
+    assert not binaries(sources)
+
+
+def told(done):
+    """What the build itself says, apart from the compilers."""
+    return [line for line in done.stderr.splitlines() if line.startswith("wgan_fast:")]
+
+
+def kernels_in(sources, name):
+    """The devices on which the extension in ``sources`` serves an operator."""
+    code = (
+        "from wgan_fast.ops import _native\n"
+        f"print(*(d for d in ('cpu', 'cuda') if _native.serves({name!r}, d)))"
+    )
+    env = environment(PYTHONPATH=str(sources))
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_without_cuda_there_are_the_kernels_for_the_cpu(build, sources, with_broken_nvcc):
+    if shutil.which("c++") is None:
+        pytest.skip("there is no C++ compiler")
+    done = build("auto", **with_broken_nvcc)
+    assert done.returncode == 0, done.stderr
+    (line,) = told(done)
+    assert "the CUDA kernels could not be compiled, building those for the CPU" in line
+    assert kernels_in(sources, "norm_penalty") == ["cpu"]
+
+
+def test_cuda_asked_for_and_nvcc_does_not_work(build, sources, with_broken_nvcc):
+    done = build("cuda", **with_broken_nvcc)
+    assert done.returncode != 0
+    assert not binaries(sources)
+
+
+def test_neither_compiler_works(build, sources, with_broken_nvcc, with_broken_compiler):
+    done = build("auto", **(with_broken_nvcc | with_broken_compiler))
+    assert done.returncode == 0, done.stderr
+    assert [("CUDA" in line, "installing without" in line) for line in told(done)] == [
+        (True, False),
+        (False, True),
+    ]
     assert not binaries(sources)
 
 
