@@ -33,6 +33,11 @@ def _load() -> None:
         _library = ctypes.CDLL(str(found[0]))
     except (OSError, RuntimeError) as error:
         failure = f"{found[0].name} could not be loaded: {error}"
+        return
+    _library.wgan_fast_cpu_settings_error.restype = ctypes.c_char_p
+    wrong = _library.wgan_fast_cpu_settings_error()
+    if wrong is not None:
+        raise RuntimeError(f"wgan_fast: {wrong.decode()}")
 
 
 @functools.cache
