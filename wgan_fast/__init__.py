@@ -1,5 +1,7 @@
 """wgan_fast: the WGAN-GP gradient penalty for PyTorch, exact and fast."""
 
+from importlib import metadata as _metadata
+
 from ._penalise.options import FiniteDifference
 from .diagnostics import GradientNorms, gradient_norms
 from .gradient_penalty import fast_gradient_penalty
@@ -51,4 +53,7 @@ __all__ = [
     "wasserstein_generator_loss",
     "wgan_div_penalty",
 ]
-__version__ = "0.1.0"
+try:
+    __version__ = _metadata.version("wgan_fast")
+except _metadata.PackageNotFoundError:  # a source folder on the path, and nothing installed
+    __version__ = "0+source"

@@ -81,6 +81,7 @@ def test_the_pure_wheel(pure):
     assert wheel.name == "wgan_fast-0.1.0-py3-none-any.whl"
     assert files_of(installed) == MODULES
     report = report_of(installed)
+    assert report["wgan_fast"] == "0.1.0"
     assert all(report[name] == "reference" for name in REGISTRY)
 
 
@@ -114,7 +115,10 @@ def test_the_binary_needs_no_symbol_of_pythons_or_torchs_unstable_abi(compiled):
 def test_metadata(pure):
     (metadata,) = pure[1].glob("*.dist-info/METADATA")
     text = metadata.read_text()
-    for line in ["Name: wgan_fast", "Requires-Dist: torch>=2.11", "Requires-Python: >=3.10"]:
+    for line in [
+        *("Name: wgan_fast", "Requires-Python: >=3.10"),
+        *("Requires-Dist: torch>=2.11", "Requires-Dist: typing_extensions"),
+    ]:
         assert line in text
     assert list(pure[1].glob("*.dist-info/licenses/LICENSE"))
 
