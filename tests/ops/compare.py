@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tests.ops.backends import ARITHMETIC, BACKENDS
-from tests.ops.textbook import TEXTBOOK, Expected, compute_dtype, exact
+from tests.ops.operators import KNOWN
+from tests.ops.textbook import Expected, compute_dtype, exact
 
 
 def as_tuple(result: Any) -> tuple[Tensor, ...]:
@@ -48,11 +49,11 @@ def check_operator(backend: str, name: str, args: tuple[Any, ...], label: str) -
     """Runs an operator and compares its results with the textbook: values, dtype and layout."""
     before = [a.clone() if isinstance(a, Tensor) else a for a in args]
     results = as_tuple(BACKENDS[backend][name](*args))
-    expected = TEXTBOOK[name](ARITHMETIC[backend], *args)
+    expected = KNOWN[name].expected(ARITHMETIC[backend], *args)
     samples = args[0]
     for i, (result, value) in enumerate(zip(results, expected, strict=True)):
         where = f"{backend} {label}, result {i}"
-        per_sample = name == "norm_penalty"
+        per_sample = KNOWN[name].per_sample
         dtype = compute_dtype(samples.dtype) if per_sample else samples.dtype
         assert result.dtype == dtype, f"{where}: {result.dtype}, not {dtype}"
         if not per_sample:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from wgan_fast.ops._layout import as_rows
+
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 #: One dimension, two, primes, around the widths of vector registers, of the blocks of rows and of
@@ -94,6 +96,13 @@ def scattered(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 Layout = Callable[[tuple[int, ...], torch.dtype], Tensor]
+
+
+def samples(shape: tuple[int, ...], dtype: torch.dtype, layout: Layout) -> Tensor:
+    """A batch in this layout, or a copy of it if a kernel cannot take it so."""
+    return as_rows(layout(shape, dtype))
+
+
 LAYOUTS: list[Layout] = [
     contiguous,
     unaligned,

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from tests.ops.arguments import norms_of
 from tests.ops.backends import BACKENDS
 from tests.ops.compare import as_tuple, check_operator
 from tests.ops.layouts import DTYPES
+from tests.ops.operators.norm_penalty import norms_of
 from wgan_fast.ops import REGISTRY
 
 inf, nan = math.inf, math.nan

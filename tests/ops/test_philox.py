@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.ops import textbook
 from tests.ops.backends import BACKENDS
 from tests.ops.compare import same_bits
 from tests.ops.layouts import DTYPES
+from tests.ops.operators import interpolate as textbook
 from wgan_fast.ops import drawn_epsilon, random_interpolate
 from wgan_fast.ops.philox import philox4x32_10, uniform_epsilon
 
