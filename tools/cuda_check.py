@@ -14,22 +14,30 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from . import pages
-from .compiled_kernels import ARCHITECTURES, Kernel, compile_all, nvcc_version, why_not
+from .compiled_kernels import ARCHITECTURES, ROOT, Kernel, compile_all, nvcc_version, why_not
 
 MAX_REGISTERS = 64  # so that half the threads of an A100 fit
 THREADS = 256  # of a block: kThreads of csrc/cuda/threads.cuh
-#: How many arrays each kernel reads and writes in packets; a norm is written as one number.
-ARRAYS = {
-    "map_rows<Interpolate<": (2, 1),
-    "map_rows<InterpolateBackward<": (1, 2),
-    "map_rows<NormPenaltyBackward<": (1, 1),
-    "norms_by_": (1, 0),
-}
+
+
+def arrays_of_maps(source: str) -> dict[str, tuple[int, int]]:
+    """How many arrays ``map_rows`` reads and writes for each operation of a CUDA file."""
+    counts = r"struct (\w+) \{[^}]*\bint inputs = (\d+);\s*[^}]*\bint outputs = (\d+);"
+    return {name: (int(ins), int(outs)) for name, ins, outs in re.findall(counts, source)}
+
+
+ARRAYS: dict[str, tuple[int, int]] = {}
+for _path in sorted((ROOT / "csrc" / "cuda").glob("*.cu")):
+    ARRAYS |= arrays_of_maps(_path.read_text())
 
 
 def arrays_of(name: str) -> tuple[int, int]:
-    """How many arrays the kernel of this name reads and writes."""
-    return next(counts for prefix, counts in ARRAYS.items() if name.startswith(prefix))
+    """How many arrays the kernel of this name reads and writes in packets.
+
+    One that does not compute each element by itself reads one, and writes few numbers.
+    """
+    operation = re.match(r"map_rows<(\w+)<", name)
+    return (1, 0) if operation is None else ARRAYS[operation[1]]
 
 
 def faults(kernel: Kernel) -> Iterator[str]:

@@ -19,7 +19,7 @@ from tools.compiled_kernels import (
     read_instructions,
     why_not,
 )
-from tools.cuda_check import faults
+from tools.cuda_check import arrays_of, faults
 
 needs_nvcc = pytest.mark.skipif(why_not() is not None, reason=f"CUDA compiler: {why_not()}")
 
@@ -53,6 +53,19 @@ def test_a_good_kernel_has_no_faults() -> None:
 def test_faults(kernel: Kernel, says: str) -> None:
     (fault,) = faults(kernel)
     assert says in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "arrays"),
+    [
+        ("map_rows<Interpolate<float>>", (2, 1)),
+        ("map_rows<InterpolateBackward<double>>", (1, 2)),
+        ("map_rows<NormPenaltyBackward<Half>>", (1, 1)),
+        ("norms_by_lanes<float>", (1, 0)),
+    ],
+)
+def test_arrays_of_a_kernel(name: str, arrays: tuple[int, int]) -> None:
+    assert arrays_of(name) == arrays
 
 
 def test_occupancy() -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import gpu_bandwidth
+from tests.cuda import exercise
 from tools import gpu
 from tools.gpu import Part, parts, run_all
+from wgan_fast.ops import REGISTRY
 
 
 def python(code: str) -> tuple[str, ...]:
@@ -60,6 +64,21 @@ def test_the_modules_it_starts_exist(tmp_path: Path) -> None:
         if module.split(".")[0] in ("tools", "tests", "benchmarks", "wgan_fast"):
             path = root / module.replace(".", "/")
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+
+
+def test_every_operator_is_exercised() -> None:
+    calls: Counter[str] = Counter()
+
+    def counted(name: str) -> Any:
+        def run(*args: Any) -> None:
+            REGISTRY[name].overload(*args)
+            calls[name] += 1
+
+        return run
+
+    exercise.exercise({name: counted(name) for name in REGISTRY})
+    assert set(calls) == set(REGISTRY)
+    assert min(calls.values()) > 20
 
 
 def test_table_of_measurements() -> None:

@@ -35,6 +35,11 @@ class Case:
         rows = memory.as_strided((self.batch, self.dim), (stride, 1), self.shift)
         return rows.copy_(torch.randn(self.batch, self.dim, generator=generator))
 
+    def layout(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """For tests.ops.arguments."""
+        assert shape == (self.batch, self.dim)
+        return self.batch_of(dtype)
+
 
 #: Rows of a few elements, within a packet and across several; B = 1, D = 1.
 TINY = [Case(1, 1), Case(5, 1), Case(3, 2), Case(130, 2), Case(67, 3), Case(9, 5), Case(2, 16)]
