@@ -218,6 +218,12 @@ def test_every_backend_has_an_overload_for_every_argument(suffix):
     assert sorted(found) == sorted(kernels())
 
 
+@pytest.mark.parametrize("program", ["tests/native/exact_buffers.cpp", "tests/simt/program.cpp"])
+def test_every_kernel_runs_under_sanitizers(program):
+    text = (ROOT / program).read_text()
+    assert [name for name in kernels() if f"{name}<T>" not in text] == []
+
+
 def test_only_its_own_files_name_an_operator():
     """An operator more is files more: none of the others has to know of it."""
     assert {"interpolate", "norm_penalty"} <= set(STEMS)

@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from tools import pages
+from tools.cuda_check import ARRAYS
 
 from .cases import DTYPES, Case
-from .traffic import ELEMENTWISE, SHORT_ROWS, Measurement, elementwise, measure_all, norms, report
+from .traffic import ELEMENTWISE, SHORT_ROWS, Measurement, elementwise, measure, measure_all, report
 
 pytestmark = pytest.mark.simt("trace")
 
 KERNELS = {
-    *("map_rows<Interpolate<", "map_rows<InterpolateBackward<", "map_rows<NormPenaltyBackward<"),
+    *(f"map_rows<{operation}<" for operation in ARRAYS),
     *("norms_by_lanes<", "norms_by_block<", "norms_by_segments<"),
 }
 
@@ -39,7 +40,7 @@ def test_short_rows(dtype: torch.dtype) -> None:
     for m in elementwise(SHORT_ROWS, dtype):
         if "NormPenaltyBackward" not in m.kernel:  # it reads a norm for every two elements
             check(m)
-    m = norms(SHORT_ROWS, dtype)
+    m = measure(SHORT_ROWS, "norm_penalty", dtype)
     assert m.overhead <= 0.02
     assert m.sector_efficiency >= 0.9
 
@@ -52,14 +53,15 @@ def test_packed_rows_of_odd_length_are_still_moved_in_packets() -> None:
 
 def test_misaligned_rows_ask_for_no_more_bytes() -> None:
     shifted = Case(ELEMENTWISE.batch, ELEMENTWISE.dim, shift=1, gap=1)
-    for m in [*elementwise(shifted, torch.float32), norms(shifted, torch.float32)]:
+    norms = measure(shifted, "norm_penalty", torch.float32)
+    for m in [*elementwise(shifted, torch.float32), norms]:
         assert m.overhead <= 0.02
 
 
 def test_the_tracer_sees_scattered_accesses() -> None:
     """What is held against the kernels above must be able to fail."""
-    aligned = next(elementwise(ELEMENTWISE, torch.float32))
-    scattered = next(elementwise(Case(16, 2048, shift=1), torch.float32))
+    aligned, *_ = elementwise(ELEMENTWISE, torch.float32)
+    scattered, *_ = elementwise(Case(16, 2048, shift=1), torch.float32)
     assert aligned.vector_share == 1
     assert scattered.vector_share < 0.5
     assert scattered.sector_efficiency < 0.6

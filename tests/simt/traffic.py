@@ -7,26 +7,22 @@ python -m tests.simt.traffic --write    puts it into docs/cuda.md
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from simt.backend import SimulatedGpu
+from tests.ops.arguments import arguments
 from tools import pages
+from wgan_fast.ops import REGISTRY
 
 from .cases import DTYPES, Case
 
-SETTINGS = (1.0, False, 2.0, 10.0, True)
-#: A shape for every way in which a kernel can cut the batch; all rows aligned.
+#: Aligned rows, for a kernel that computes each element by itself.
 ELEMENTWISE = Case(16, 2048)
-NORMS = {
-    "norms_by_lanes": Case(64, 256),
-    "norms_by_block": Case(8, 2048),
-    "norms_by_segments": Case(2, 20480),
-}
+#: For every other operator, a shape for each way in which it can cut the batch.
+SHAPES = {"norm_penalty": (Case(64, 256), Case(8, 2048), Case(2, 20480))}
 SHORT_ROWS = Case(4096, 2)
 
 
@@ -62,14 +58,17 @@ def _bytes(*tensors: Tensor) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
-def measure(case: Case, tensors: list[Tensor], run: Callable[[SimulatedGpu], Any]) -> Measurement:
-    """Traces one operator. ``tensors`` are its inputs; its results are its outputs."""
+def measure(case: Case, name: str, dtype: torch.dtype) -> Measurement:
+    """Traces one operator: its tensors are its inputs, its results its outputs."""
+    args = arguments(name, (case.batch, case.dim), dtype, case.layout, 0)
+    # A seed is passed as a number.
+    tensors = [a for a in args if isinstance(a, Tensor) and a.is_floating_point()]
     gpu = SimulatedGpu("trace", max_blocks=case.max_blocks)
     for tensor in tensors:
         # Rows with gaps lie in more memory than they have elements.
-        gpu.module.watch(tensor.data_ptr(), tensor.untyped_storage().nbytes())
+        gpu.module.watch(tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes())
     gpu.module.take_traces()
-    results = run(gpu)
+    results = getattr(gpu, name)(*args)
     (trace,) = gpu.module.take_traces()
     gpu.module.stop_watching()
     outputs = results if isinstance(results, tuple) else (results,)
@@ -86,24 +85,10 @@ def measure(case: Case, tensors: list[Tensor], run: Callable[[SimulatedGpu], Any
     )
 
 
-def elementwise(case: Case, dtype: torch.dtype) -> Iterator[Measurement]:
-    """The kernels that compute each element by itself."""
-    real, fake = case.batch_of(dtype, seed=1), case.batch_of(dtype, seed=2)
-    seed = torch.tensor(5)
-    yield measure(case, [real, fake], lambda gpu: gpu.random_interpolate(real, fake, seed, 0))
-    yield measure(case, [real], lambda gpu: gpu.random_interpolate_backward(real, seed, 0))
-    _, norms = SimulatedGpu().norm_penalty(real, *SETTINGS)
-    one = torch.ones((), dtype=norms.dtype)
-    yield measure(
-        case,
-        [real, norms, one],
-        lambda gpu: gpu.norm_penalty_backward(real, norms, one, None, *SETTINGS),
-    )
-
-
-def norms(case: Case, dtype: torch.dtype) -> Measurement:
-    gradients = case.batch_of(dtype)
-    return measure(case, [gradients], lambda gpu: gpu.norm_penalty(gradients, *SETTINGS))
+def elementwise(case: Case, dtype: torch.dtype) -> list[Measurement]:
+    """Every kernel that computes each element by itself; of operators that share one, the last."""
+    measured = [measure(case, name, dtype) for name in REGISTRY if name not in SHAPES]
+    return list({m.kernel: m for m in measured}.values())
 
 
 def measure_all() -> list[Measurement]:
@@ -112,10 +97,11 @@ def measure_all() -> list[Measurement]:
     for dtype in DTYPES:
         found += elementwise(ELEMENTWISE, dtype)
         elements_of_16_bytes = 16 // dtype.itemsize
-        for case in NORMS.values():
-            # The same bytes in every type, so that the same kernel is chosen.
-            dim = case.dim * elements_of_16_bytes // 4
-            found.append(norms(Case(case.batch, dim), dtype))
+        for name, cases in SHAPES.items():
+            for case in cases:
+                # The same bytes in every type, so that the same kernel is chosen.
+                dim = case.dim * elements_of_16_bytes // 4
+                found.append(measure(Case(case.batch, dim), name, dtype))
     return found
 
 

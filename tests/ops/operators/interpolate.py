@@ -68,9 +68,10 @@ def split(grad: Tensor, factors: Wide) -> list[Expected]:
 
 
 def pair(shape: tuple[int, ...], dtype: torch.dtype, layout: Layout, variant: int) -> Any:
-    """Real and fake, which may lie in memory differently."""
+    """Real and fake, which may lie in memory differently: in variant 0 they do not."""
     real = samples(shape, dtype, layout)
-    return real, rows_like(real, LAYOUTS[variant % len(LAYOUTS)](shape, dtype))
+    other = [layout, *LAYOUTS][variant % (len(LAYOUTS) + 1)]
+    return real, rows_like(real, other(shape, dtype))
 
 
 def one(shape: tuple[int, ...], dtype: torch.dtype, layout: Layout, variant: int) -> Any:
