@@ -22,10 +22,12 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from .agreement import check_agreement
 from .chunks import Once
 from .critic import check_scores, input_gradients
 from .options import FiniteDifference
-from .snapshot import Snapshot
+from .seen import can_look
+from .snapshot import snapshot_and_call
 
 #: The default step. A smaller one drowns in rounding, a larger one sees the critic's curvature:
 #: docs/variants.md has the errors over the step. float64 has digits to spare, and a small step
@@ -58,33 +60,46 @@ def penalty_by_differences(
     Returns:
         The exact penalty, which can be differentiated once, and the norms.
     """
-    begin = Snapshot(module, points)
-    gradients = input_gradients(
-        critic, points, args, kwargs, create_graph=False, prune=False, module=module
+    begin, gradients = snapshot_and_call(
+        module,
+        points,
+        lambda: input_gradients(
+            critic, points, args, kwargs, create_graph=False, prune=False, module=module
+        ),
     )
     penalty, norms = cost(gradients.requires_grad_())
     (slopes,) = torch.autograd.grad(penalty.sum(), gradients)  # k, [B, *]
     points = points.detach()
     weights = _norms(slopes)
-    reach = (settings.step or _default_step(points)) * _norms(points).clamp_min(1)
+    computed_in = _dtype_of_layers(points)
+    step = settings.step or STEPS[computed_in]
+    reach = step * _norms(points).clamp_min(1)
     move = slopes * _per_sample(reach / weights.masked_fill(weights == 0, 1), slopes)
 
     def scores_at(x: Tensor) -> Tensor:
         begin.restore()
         scores = critic(x.to(points.dtype), *args, **kwargs)
         check_scores(scores, points)
-        return scores.reshape(len(points), -1).to(weights.dtype).sum(1)
+        return scores.reshape(len(points), -1)
 
-    difference = weights * (scores_at(points + move) - scores_at(points - move)) / (2 * reach)
-    surrogate = difference if penalty.dim() else difference.sum()
+    sides = scores_at(points + move), scores_at(points - move)
+    after, before = (scores.to(weights.dtype).sum(1) for scores in sides)
+    differences = (after - before) / (2 * reach)
+    if can_look(points):
+        dtype = weights.dtype
+        along = (gradients.detach().to(dtype) * slopes.to(dtype)).reshape(len(points), -1).sum(1)
+        size = sum(scores.detach().abs().to(dtype).sum(1) for scores in sides) / (2 * reach)
+        check_agreement(
+            along / weights, differences.detach(), size, weights, step, (computed_in, sides[0].dtype)
+        )
+    differences = weights * differences
+    surrogate = differences if penalty.dim() else differences.sum()
     return _WithGradientOf.apply(penalty.detach(), surrogate), norms.detach()
 
 
-def _default_step(points: Tensor) -> float:
+def _dtype_of_layers(points: Tensor) -> torch.dtype:
     kind = points.device.type
-    if torch.is_autocast_enabled(kind):
-        return STEPS[torch.get_autocast_dtype(kind)]
-    return STEPS[points.dtype]
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else points.dtype
 
 
 def _norms(x: Tensor) -> Tensor:

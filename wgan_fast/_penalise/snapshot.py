@@ -2,34 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
 import torch
-from torch import Tensor
-from torch.utils.checkpoint import get_device_states, set_device_states
+from torch import Tensor, nn
+
+from .randomness import Randomness
+from .seen import Seen
+from .state import State
+
+T = TypeVar("T")
 
 
 class Snapshot:
-    """The states of the random generators and the values of the critic's buffers, as they are now.
+    """The states of the random generators and of the critic, as they are now.
 
     Two calls of a critic that begin at the same snapshot drop the same units, and see the same
     estimates in a spectral normalisation.
 
     Args:
-        module: whose buffers to keep, if it is known.
-        samples: of the CPU's random generator and that of the device that these lie on.
+        module: whose state to keep, if it is known; see :class:`State`.
+        samples: of PyTorch's random generators, those of the CPU are kept, of the device that these
+            lie on, and of the devices of the module's parameters.
     """
 
-    def __init__(self, module: torch.nn.Module | None, samples: Tensor) -> None:
-        self._buffers = [(b, b.clone()) for b in module.buffers()] if module else []
-        self._cpu_state = torch.get_rng_state()
-        self._device_type = samples.device.type
-        self._device_states = get_device_states(samples)
+    def __init__(self, module: nn.Module | None, samples: Tensor) -> None:
+        self._module = module
+        self._samples = samples.detach()[:0]  # for its device
+        self.state = State(module)
+        self._randomness = self.randomness_now()
 
-    def restore(self) -> None:
-        """Sets the generators and the buffers back."""
-        torch.set_rng_state(self._cpu_state)
-        if self._device_states[0]:
-            set_device_states(*self._device_states, device_type=self._device_type)
-        for buffer, value in self._buffers:
-            # Not an in-place change to autograd: graphs that saved the buffer remain valid, and
-            # nearly always the value is the same.
-            buffer.data.copy_(value)
+    def restore(self, *, randomness: bool = True) -> None:
+        """Sets the critic back, and the generators unless told otherwise."""
+        self.state.restore()
+        if randomness:
+            self._randomness.restore()
+
+    def randomness_now(self) -> Randomness:
+        """The states of the generators at another time than the snapshot's."""
+        parameters = [] if self._module is None else list(self._module.parameters())
+        return Randomness([self._samples, *parameters], self.state.generators)
+
+    @contextmanager
+    def once_more(self, randomness: Randomness) -> Iterator[None]:
+        """A context that begins at this snapshot, but with another randomness, and leaves no trace.
+
+        In it the critic's state lies in memory of its own, so that what a graph that is made there
+        saves remains as it is.
+        """
+        now = Snapshot(self._module, self._samples)
+        try:
+            with self.state.in_other_memory():
+                randomness.restore()
+                yield
+        finally:
+            now.restore()
+
+
+#: The critics whose first call may have set their weights.
+_called = Seen()
+
+
+def snapshot_and_call(
+    module: nn.Module | None, samples: Tensor, call: Callable[[], T]
+) -> tuple[Snapshot, T]:
+    """Calls the critic, and returns how things were before.
+
+    A call that builds the critic (makes its layers, or sets its weights by the batch that it sees)
+    is no beginning to return to: there the critic is called once more, and that is the call.
+    """
+    begin = Snapshot(module, samples)
+    first = module is not None and not torch.compiler.is_compiling() and _called.is_new(module)
+    sums = _sums_of_weights(module) if first else []
+    result = call()
+    if not begin.state.is_built_alike() or (first and sums != _sums_of_weights(module)):
+        del result
+        begin = Snapshot(module, samples)
+        result = call()
+    return begin, result
+
+
+def _sums_of_weights(module: Any) -> list[str]:
+    """A number for each trainable parameter, as text, in which NaN equals itself."""
+    return [
+        str(parameter.detach().sum().item())
+        for parameter in module.parameters()
+        if parameter.requires_grad and type(parameter) is nn.Parameter and not parameter.is_meta
+    ]
