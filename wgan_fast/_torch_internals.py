@@ -73,6 +73,11 @@ def is_leaf_node(node: Node) -> bool:
     return type(node) is ACCUMULATE_GRAD
 
 
+def has_hooks(tensor: Tensor) -> bool:
+    """Whether ``tensor.register_hook`` was called; True where it is unknown."""
+    return bool(getattr(tensor, "_backward_hooks", True))
+
+
 # A custom function's node, of which _forward_cls is the Function.
 _custom_node = _find("autograd.function.BackwardCFunction")
 # What module.register_full_backward_hook puts into the graph.

@@ -11,11 +11,20 @@ from torch import Tensor
 
 from .. import ops
 from . import checks, draws
-from .chunks import concatenated, cut_off, slice_arguments, slices_of, summed
+from .batch_dependence import watched
+from .chunks import (
+    concatenated,
+    cut_off,
+    slice_arguments,
+    slices_of,
+    summed,
+    without_reducer,
+)
 from .critic import check_critic, input_gradients, module_of, warn_of_batch_norm
 from .finite_differences import penalty_by_differences
 from .options import Options, Term
 from .points import Points
+from .seen import can_look
 
 
 def penalise(
@@ -52,27 +61,36 @@ def penalise(
 
     differences, prune = options.finite_difference, options.double_backward == "pruned"
     given = (tuple(options.critic_args), dict(options.critic_kwargs or {}))
+    shared = options.shared_arguments
 
-    def evaluate(piece: slice) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(piece: slice, *, again: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         rows = piece if chosen is None else chosen[piece]
         x = points(rows).requires_grad_()
-        args, kwargs = slice_arguments(given, rows, batch) if x.shape[0] < batch else given
+        args, kwargs = slice_arguments(given, rows, batch, shared) if len(x) < batch else given
+        called = without_reducer(critic) if again else critic
+        if len(x) < count and can_look(x):
+            called = watched(called, module, len(x))
         if create_graph and differences is not None:
-            return *penalty_by_differences(critic, x, args, kwargs, cost, differences, module), x
+            return *penalty_by_differences(called, x, args, kwargs, cost, differences, module), x
         with torch.enable_grad():
             gradients = input_gradients(
-                critic, x, args, kwargs, create_graph=create_graph, prune=prune, module=module
+                called, x, args, kwargs, create_graph=create_graph, prune=prune, module=module
             )
         return *cost(gradients), x
 
     pieces = slices_of(count, options.chunk_size)
     if len(pieces) == 1:
         penalty, norms, _ = evaluate(pieces[0])
-    elif options.reduction in ("mean", "sum"):
-        given, originals = cut_off(given)
-        penalty, norms = summed(pieces, evaluate, originals)
     else:
-        penalty, norms = concatenated(pieces, evaluate)
+        of_one = points(slice(0, 1))
+        together = options.reduction in ("mean", "sum")
+        results = None
+        if together:
+            whole, (given, originals) = given, cut_off(given)
+            results = summed(pieces, evaluate, originals, module, of_one)
+            given = whole
+        penalty, norms = results or concatenated(pieces, evaluate, module, of_one)
+        penalty = penalty.sum() if together else penalty
     if options.reduction == "max":
         penalty = penalty.amax()
     return (penalty, norms.detach()) if options.return_norms else penalty

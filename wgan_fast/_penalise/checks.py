@@ -170,6 +170,34 @@ def check_critic_arguments(args: Any, kwargs: Any) -> None:
         )
 
 
+def check_shared_arguments(shared: Any, args: Any, kwargs: Any) -> None:
+    """``shared`` must be positions in ``args`` and names in ``kwargs``."""
+    if not isinstance(shared, tuple | list | set | frozenset):
+        raise TypeError(
+            "shared_arguments must be a tuple of positions in critic_args and names in "
+            f"critic_kwargs, but it is {describe(shared)}; write ({describe(shared)},) for a "
+            "single one"
+        )
+    names = list(kwargs or {})
+    for where in shared:
+        if isinstance(where, bool) or not isinstance(where, int | str):
+            raise TypeError(
+                "shared_arguments must hold positions (int) and names (str), but it holds "
+                f"{describe(where)}"
+            )
+        if isinstance(where, int) and not 0 <= where < len(args):
+            raise ValueError(
+                "shared_arguments must hold positions in critic_args, counted from 0, which has "
+                f"{len(args)}, but it holds {where}"
+            )
+        if isinstance(where, str) and where not in names:
+            known = ", ".join(map(repr, names)) or "empty"
+            raise ValueError(
+                f"shared_arguments must hold names in critic_kwargs, which is {known}, but it "
+                f"holds {where!r}"
+            )
+
+
 def check_subset(subset: Any, reduction: str) -> None:
     if subset is None:
         return

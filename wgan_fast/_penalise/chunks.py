@@ -8,15 +8,18 @@ that the caller's ``backward()`` sees an ordinary scalar.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+import functools
+from collections.abc import Callable, Collection
+from typing import Any, Protocol, cast
 
 import torch
 import torch.utils.checkpoint
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import Node
+from torch.nn.parallel import DistributedDataParallel
 
-from .._torch_internals import is_leaf_node, map_tensors
+from .._torch_internals import has_hooks, is_leaf_node, map_tensors
+from .snapshot import Snapshot, snapshot_and_call
 
 #: A part of the batch: a slice, or the indices of a random part.
 Rows = slice | Tensor
@@ -35,13 +38,32 @@ def part_of(tensor: Tensor, rows: Rows) -> Tensor:
     return tensor[rows]
 
 
-def slice_arguments(arguments: Any, rows: Rows, batch: int) -> Any:
-    """Every tensor in ``arguments`` with one row for each sample, cut to some rows."""
+def slice_arguments(
+    arguments: tuple[tuple[Any, ...], dict[str, Any]],
+    rows: Rows,
+    batch: int,
+    shared: Collection[int | str] = (),
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Every tensor in ``arguments`` with one row for each sample, cut to some rows.
+
+    Args:
+        arguments: the positional ones and those by name.
+        rows: which.
+        batch: how many samples there are.
+        shared: the positions and names of arguments that are left whole.
+    """
 
     def cut(tensor: Tensor) -> Tensor:
         return tensor[rows] if tensor.dim() > 0 and tensor.shape[0] == batch else tensor
 
-    return map_tensors(cut, arguments)
+    def cut_unless_shared(where: int | str, argument: Any) -> Any:
+        return argument if where in shared else map_tensors(cut, argument)
+
+    args, kwargs = arguments
+    return (
+        tuple(cut_unless_shared(*each) for each in enumerate(args)),
+        {name: cut_unless_shared(name, argument) for name, argument in kwargs.items()},
+    )
 
 
 def cut_off(arguments: Any) -> tuple[Any, dict[Tensor, Tensor]]:
@@ -78,61 +100,137 @@ def leaves_of(result: Tensor) -> list[Tensor]:
     return leaves
 
 
-Evaluate = Callable[[slice], tuple[Tensor, Tensor, Tensor]]
+class Evaluate(Protocol):
+    """Returns the penalty of a slice, a scalar or ``[b]``, its norms, ``[b]``, and its points."""
+
+    def __call__(self, piece: slice, *, again: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """With ``again``, in the backward pass, for the second time."""
+        ...
 
 
 def summed(
-    pieces: list[slice], evaluate: Evaluate, originals: dict[Tensor, Tensor]
-) -> tuple[Tensor, Tensor]:
+    pieces: list[slice],
+    evaluate: Evaluate,
+    originals: dict[Tensor, Tensor],
+    module: nn.Module | None,
+    samples: Tensor,
+) -> tuple[Tensor, Tensor] | None:
     """The sum of a penalty over slices, and all their norms.
 
     Args:
         pieces: the slices.
-        evaluate: returns the penalty of a slice, a scalar, its norms, ``[b]``, and its points.
+        evaluate: of the penalties, scalars.
         originals: whom leaves stand for, from :func:`cut_off`.
+        module: the critic, if it is known. Every slice begins with the same state of it.
+        samples: for their device.
 
     Returns:
         The penalty, connected to every leaf that the slices depend on, and the norms, ``[B]``,
-        without a graph. The penalty can be differentiated once.
+        without a graph. The penalty can be differentiated once. None, and nothing has happened, if
+        one of the leaves has a hook, which wants to see the whole gradient, once.
     """
     total: Tensor | None = None
     norms: list[Tensor] = []
     gradients: dict[Tensor, Tensor] = {}
+    begin, result = snapshot_and_call(module, samples, lambda _: evaluate(pieces[0]))
     for piece in pieces:
-        value, piece_norms, points = evaluate(piece)
+        if piece is not pieces[0]:
+            begin.restore(randomness=False)
+            result = evaluate(piece)
+        value, piece_norms, points = result
         norms.append(piece_norms.detach())
         # The points are made for the slice: nobody wants their gradient.
         leaves = [leaf for leaf in leaves_of(value) if leaf is not points]
+        if any(has_hooks(leaf) for leaf in leaves):
+            begin.restore()
+            return None
         if leaves:
-            with _without_hooks(leaves):
-                # What the critic's weights were made from is common to the slices: it must
-                # survive.
-                parts = torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True)
+            # What the critic's weights were made from is common to the slices: it must survive.
+            parts = torch.autograd.grad(value, leaves, retain_graph=True, allow_unused=True)
             for leaf, part in zip(leaves, parts, strict=True):
                 if part is not None:
                     gradients[leaf] = gradients[leaf] + part if leaf in gradients else part
         total = value.detach() if total is None else total + value.detach()
-        del value, piece_norms, points  # or this graph would live on beside the next one
+        del result, value, piece_norms, points  # or this graph would live on beside the next one
     if gradients:
         owners = [originals.get(leaf, leaf) for leaf in gradients]
         total = _WithGradients.apply(total, len(owners), *gradients.values(), *owners)
     return cast(Tensor, total), torch.cat(norms)
 
 
-def concatenated(pieces: list[slice], evaluate: Evaluate) -> tuple[Tensor, Tensor]:
+def concatenated(
+    pieces: list[slice], evaluate: Evaluate, module: nn.Module | None, samples: Tensor
+) -> tuple[Tensor, Tensor]:
     """The penalties of all samples, slice by slice, ``[B]``, and the norms, without a graph.
 
     Which gradient is wanted is known only in the backward pass, so each slice is computed again
-    there, with the same random numbers.
+    there, with the same random numbers and from the same state of the critic.
+
+    Args:
+        pieces, evaluate, module, samples: as for :func:`summed`. Where the penalties are scalars,
+            there is one for each slice.
     """
-    results = [
-        torch.utils.checkpoint.checkpoint(evaluate, piece, use_reentrant=False)
-        if torch.is_grad_enabled()
-        else evaluate(piece)
-        for piece in pieces
-    ]
+
+    def checkpointed(piece: slice, begin: Snapshot) -> tuple[Tensor, Tensor, Tensor]:
+        if not torch.is_grad_enabled():
+            return evaluate(piece)
+        recomputing = _Recomputing(begin)
+        return torch.utils.checkpoint.checkpoint(
+            lambda: evaluate(piece, again=recomputing.active),
+            use_reentrant=False,
+            preserve_rng_state=False,  # the snapshot has more of them
+            context_fn=lambda: (contextlib.nullcontext(), recomputing),
+        )
+
+    begin, first = snapshot_and_call(module, samples, lambda begin: checkpointed(pieces[0], begin))
+    results = [first]
+    for piece in pieces[1:]:
+        begin.restore(randomness=False)
+        results.append(checkpointed(piece, begin))
     penalties, norms, _ = zip(*results, strict=True)
+    penalties = [penalty.reshape(-1) for penalty in penalties]
     return torch.cat(penalties), torch.cat([part.detach() for part in norms])
+
+
+class _Recomputing(contextlib.AbstractContextManager[None]):
+    """The context in which a slice is computed again, as often as it is entered.
+
+    Args:
+        begin: the state that the critic began with. The random generators, on the other hand, are
+            those of the time at which this is made.
+    """
+
+    def __init__(self, begin: Snapshot) -> None:
+        self.active = False
+        self._begin = begin
+        self._randomness = begin.randomness_now()
+
+    def __enter__(self) -> None:
+        self._once_more = self._begin.once_more(self._randomness)
+        self._once_more.__enter__()
+        self.active = True
+
+    def __exit__(self, *error: Any) -> None:
+        self.active = False
+        self._once_more.__exit__(*error)
+
+
+def without_reducer(critic: Callable[..., Any]) -> Callable[..., Any]:
+    """The critic without its wrapper for distributed training, if it is one, or a method or a
+    partial of one.
+
+    For DistributedDataParallel, a call of the critic in the backward pass would be the beginning of
+    the next iteration.
+    """
+    if isinstance(critic, DistributedDataParallel):
+        return critic.module
+    if isinstance(critic, functools.partial):
+        inner = without_reducer(critic.func)
+        return functools.partial(inner, *critic.args, **critic.keywords)
+    owner = getattr(critic, "__self__", None)
+    if isinstance(owner, DistributedDataParallel):
+        return getattr(owner.module, getattr(critic, "__name__", "forward"))
+    return critic
 
 
 class _WithGradients(torch.autograd.Function):
@@ -170,16 +268,3 @@ class Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         raise RuntimeError(ctx.why)
-
-
-@contextlib.contextmanager
-def _without_hooks(leaves: list[Tensor]) -> Iterator[None]:
-    """The leaves' own hooks set aside: they run once, in the caller's backward pass."""
-    hooks = [leaf._backward_hooks for leaf in leaves]
-    try:
-        for leaf in leaves:
-            leaf._backward_hooks = None
-        yield
-    finally:
-        for leaf, own in zip(leaves, hooks, strict=True):
-            leaf._backward_hooks = own

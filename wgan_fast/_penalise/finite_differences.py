@@ -63,7 +63,7 @@ def penalty_by_differences(
     begin, gradients = snapshot_and_call(
         module,
         points,
-        lambda: input_gradients(
+        lambda _: input_gradients(
             critic, points, args, kwargs, create_graph=False, prune=False, module=module
         ),
     )

@@ -67,6 +67,7 @@ class Keywords(TypedDict, total=False):
     critic_args: tuple[Any, ...]
     critic_kwargs: Mapping[str, Any] | None
     module: torch.nn.Module | None
+    shared_arguments: tuple[int | str, ...]
     reduction: str
     chunk_size: int | None
     backend: str
@@ -97,6 +98,7 @@ class Options:
     critic_args: tuple[Any, ...] = ()
     critic_kwargs: Mapping[str, Any] | None = None
     module: torch.nn.Module | None = None
+    shared_arguments: tuple[int | str, ...] = ()
     reduction: str = "mean"
     chunk_size: int | None = None
     backend: str = "auto"
@@ -127,6 +129,10 @@ class Options:
             checks.check_generator(self.generator)
         checks.check_bool(self.return_norms, "return_norms")
         checks.check_critic_arguments(self.critic_args, self.critic_kwargs)
+        if self.shared_arguments != ():
+            checks.check_shared_arguments(
+                self.shared_arguments, self.critic_args, self.critic_kwargs
+            )
 
     @property
     def finite_difference(self) -> FiniteDifference | None:

@@ -66,7 +66,7 @@ _called = Seen()
 
 
 def snapshot_and_call(
-    module: nn.Module | None, samples: Tensor, call: Callable[[], T]
+    module: nn.Module | None, samples: Tensor, call: Callable[[Snapshot], T]
 ) -> tuple[Snapshot, T]:
     """Calls the critic, and returns how things were before.
 
@@ -76,11 +76,11 @@ def snapshot_and_call(
     begin = Snapshot(module, samples)
     first = module is not None and not torch.compiler.is_compiling() and _called.is_new(module)
     sums = _sums_of_weights(module) if first else []
-    result = call()
+    result = call(begin)
     if not begin.state.is_built_alike() or (first and sums != _sums_of_weights(module)):
         del result
         begin = Snapshot(module, samples)
-        result = call()
+        result = call(begin)
     return begin, result
 
 
