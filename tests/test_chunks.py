@@ -176,7 +176,10 @@ def test_random_critics_draw_the_same_again(reduction):
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_how_often_the_critic_is_called(reduction):
-    """Once for each slice; where single penalties count, again for each derivative."""
+    """Once for each slice; where single penalties count, again for each derivative.
+
+    There the look at the first slice, whether samples meet in it, is such a derivative, once.
+    """
     calls = []
     net = mlp(nn.Tanh).double()
 
@@ -187,8 +190,9 @@ def test_how_often_the_critic_is_called(reduction):
     real, fake = torch.randn(2, 7, 5, dtype=torch.float64)
     penalty = fast_gradient_penalty(critic, real, fake, chunk_size=3, reduction=reduction)
     penalty.sum().backward()
-    most = 1 if reduction in ("mean", "sum") else 3
-    assert calls.count(3) <= 2 * most
+    together = reduction in ("mean", "sum")
+    most = 1 if together else 3
+    assert calls.count(3) <= 2 * most + (0 if together else 1)
     assert calls.count(1) <= most
 
 

@@ -121,6 +121,16 @@ def will_run(node: Any) -> bool:
         return True
 
 
+# What torch.compile leaves on a function, on a module that it wraps, and on one that it compiles in
+# place.
+_COMPILED = ("_torchdynamo_orig_callable", "_orig_mod", "_compiled_call_impl")
+
+
+def is_compiled(critic: Any) -> bool:
+    """Whether a function or a module was compiled by ``torch.compile``; False where unknown."""
+    return any(getattr(critic, name, None) is not None for name in _COMPILED)
+
+
 # Transforms of torch.func wrap tensors: their graphs cannot be cut, their tensors not replaced.
 _transforms_active = _find("_C._are_functorch_transforms_active")
 

@@ -32,6 +32,8 @@ def gradient_norms(
     generator: torch.Generator | None = None,
     critic_args: tuple[Any, ...] = (),
     critic_kwargs: Mapping[str, Any] | None = None,
+    module: torch.nn.Module | None = None,
+    shared_arguments: tuple[int | str, ...] = (),
     chunk_size: int | None = None,
     backend: str = "auto",
 ) -> GradientNorms:
@@ -48,8 +50,8 @@ def gradient_norms(
             evaluation mode to watch it without dropout.
         real: real samples, ``[B, *]``, as for :func:`wgan_fast.fast_gradient_penalty`.
         fake: generated samples, the same shape, dtype and device.
-        norm, epsilon, generator, critic_args, critic_kwargs, chunk_size, backend: as for
-            :func:`wgan_fast.fast_gradient_penalty`.
+        norm, epsilon, generator, critic_args, critic_kwargs, module, shared_arguments, chunk_size,
+            backend: as for :func:`wgan_fast.fast_gradient_penalty`.
 
     Returns:
         The norms, :class:`GradientNorms` of three tensors ``[B]``, float64 for float64 samples and
@@ -69,6 +71,8 @@ def gradient_norms(
     options = Options(
         critic_args=critic_args,
         critic_kwargs=critic_kwargs,
+        module=module,
+        shared_arguments=shared_arguments,
         chunk_size=chunk_size,
         backend=backend,
         return_norms=True,

@@ -57,6 +57,7 @@ def fast_gradient_penalty(
     critic_args: tuple[Any, ...] = (),
     critic_kwargs: Mapping[str, Any] | None = None,
     module: torch.nn.Module | None = None,
+    shared_arguments: tuple[int | str, ...] = (),
     reduction: str = "mean",
     chunk_size: int | None = None,
     backend: str = "auto",
@@ -91,13 +92,18 @@ def fast_gradient_penalty(
         critic_kwargs: keyword arguments for the critic.
         module: the module whose parameters the critic uses, where that cannot be seen: where it is
             a lambda or a function. A module, its methods and ``functools.partial`` of these are
-            known. It is what warnings, finite differences and savings go by; the numbers are the
-            same without.
+            known. It is what warnings and savings go by; and where the critic changes its state
+            from call to call, what finite differences and ``chunk_size`` set back.
+        shared_arguments: which arguments of the critic belong to the whole batch, and are handed
+            over uncut with ``chunk_size`` or ``subset`` even if they happen to have ``B`` rows:
+            positions in ``critic_args``, and names in ``critic_kwargs``.
         reduction: "mean" over the batch, "sum", "max", or "none" for each sample's penalty.
         chunk_size: go through the batch in slices of this many samples: the same penalty and
             gradients, in memory that grows with the slice. Tensors in ``critic_args`` and
-            ``critic_kwargs`` that have ``B`` rows are sliced along. With "none" and "max", the
-            critic is called again in the backward pass.
+            ``critic_kwargs`` that have ``B`` rows are sliced along. Every slice begins with the
+            same state of the module, and random draws go on. With "none" and "max", and for
+            parameters with hooks, the critic is called again in the backward pass. Samples that
+            meet in the critic (minibatch statistics) meet within a slice only; that is warned of.
         backend: "auto" takes the compiled kernels where there are any, "native" insists on them,
             "reference" is plain PyTorch.
         double_backward: "pruned" leaves out of the double backward what is zero by construction,
@@ -124,7 +130,8 @@ def fast_gradient_penalty(
         TypeError: if an argument, or what the critic returns, has the wrong type or dtype.
         ValueError: if shapes, devices or values do not fit, the batch is empty, or the critic's
             scores are not one row for each sample or do not depend on its input.
-        RuntimeError: inside ``torch.inference_mode()``, or if the backend is not there.
+        RuntimeError: inside ``torch.inference_mode()``, if the backend is not there, or if finite
+            differences have nothing to do with the critic's gradient.
 
     Gradients: with respect to everything that the critic's scores depend on, except real and fake;
     to any order, with ``chunk_size`` or finite differences to the first. Zero for a sample whose
@@ -155,6 +162,7 @@ def fast_gradient_penalty(
         critic_args=critic_args,
         critic_kwargs=critic_kwargs,
         module=module,
+        shared_arguments=shared_arguments,
         reduction=reduction,
         chunk_size=chunk_size,
         backend=backend,

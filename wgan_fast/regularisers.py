@@ -11,7 +11,8 @@ from torch import Tensor
 from ._penalise import checks, draws
 from ._penalise.critic import check_critic, check_scores, module_of
 from ._penalise.options import Options
-from ._penalise.snapshot import Snapshot
+from ._penalise.seen import Seen, can_look
+from ._penalise.snapshot import snapshot_and_call
 
 
 def consistency_term(
@@ -100,6 +101,7 @@ def approximate_r1(
     generator: torch.Generator | None = None,
     critic_args: tuple[Any, ...] = (),
     critic_kwargs: Mapping[str, Any] | None = None,
+    module: torch.nn.Module | None = None,
     reduction: str = "mean",
 ) -> Tensor:
     r"""R1 without a double backward: how much the score changes under a little noise.
@@ -121,6 +123,9 @@ def approximate_r1(
             governs. On the CPU or on the device of the samples.
         critic_args: positional arguments for the critic after its input.
         critic_kwargs: keyword arguments for the critic.
+        module: the module whose state the critic uses, where that cannot be seen: where it is a
+            lambda or a function. A module, its methods and ``functools.partial`` of these are
+            known.
         reduction: "mean" over the batch, "sum", "max", or "none" for each sample, ``[B]``.
 
     Returns:
@@ -130,10 +135,13 @@ def approximate_r1(
         TypeError: if an argument, or what the critic returns, has the wrong type or dtype.
         ValueError: if shapes, devices or values do not fit, or the scores do not depend on the
             input.
+        RuntimeError: at the first call of a critic, if it gives the same samples other scores when
+            it is called again.
 
     Gradients: with respect to everything that the scores depend on, except real; to any order.
 
-    Numerics: both passes drop the same units, if any. The difference of two scores that are nearly
+    Numerics: both passes drop the same units, if any, and see the same state of the module, such as
+        the estimates of a spectral normalisation. The difference of two scores that are nearly
         the same loses digits: in half precision, take a larger ``sigma``.
 
     Source: Lin et al., "Diffusion Adversarial Post-Training for One-Step Video Generation",
@@ -151,6 +159,7 @@ def approximate_r1(
     options = Options(
         critic_args=critic_args,
         critic_kwargs=critic_kwargs,
+        module=module,
         reduction=reduction,
         generator=generator,
     )
@@ -159,12 +168,48 @@ def approximate_r1(
     real = real.detach()
     noisy = real + sigma * draws.draw_like(torch.randn, real, generator)
 
-    begin = Snapshot(module_of(critic), real)
-    scores, _ = _scores_and_features(critic, real, options)
+    module = module_of(critic) if module is None else module
+
+    def scores_of(samples: Tensor) -> Tensor:
+        return _scores_and_features(critic, samples, options)[0].reshape(len(real), -1)
+
+    begin, scores = snapshot_and_call(module, real, lambda _: scores_of(real))
     begin.restore()
-    noisy_scores, _ = _scores_and_features(critic, noisy, options)
-    change = (scores - noisy_scores).reshape(len(real), -1).sum(1)
-    return lambda_r1 * _reduced(change.square(), reduction)
+    again = None
+    if can_look(real) and not _compared.has(critic, module):
+        with torch.no_grad():
+            again = scores_of(real)
+        begin.restore()
+    change = scores - scores_of(noisy)
+    if again is not None:
+        _check_repeated(scores.detach(), again, change.detach())
+        _compared.add(critic, module)
+    return lambda_r1 * _reduced(change.sum(1).square(), reduction)
+
+
+#: The critics of which it is known whether they give the same scores twice.
+_compared = Seen()
+
+#: How much two scores of the same sample may be apart: so many times the rounding of the scores,
+#: and this share of the change that the noise makes. Kernels that add up in another order every
+#: time stay far below the one, and what remains below the other hardly matters.
+_ROUNDING, _SHARE = 10.0, 0.1
+
+
+def _check_repeated(scores: Tensor, again: Tensor, change: Tensor) -> None:
+    """Refuses a critic that does not repeat itself: that would pass for the effect of noise."""
+    apart = (scores - again).abs().mean()
+    rounding = torch.finfo(scores.dtype).eps * scores.abs().mean()
+    allowed = _ROUNDING * rounding + _SHARE * change.abs().mean()
+    if bool(apart > allowed):  # false for NaN
+        raise RuntimeError(
+            "critic must give the same samples the same scores when it is called again, but they "
+            f"differ by {apart.item():.1g}, where the noise changes them by "
+            f"{change.abs().mean().item():.1g}. It changes something from call to call, or draws "
+            "random numbers, that are not seen: if its module is hidden in a lambda or a function, "
+            "say module=...; if it is no module's state, hold it still meanwhile. r1_penalty needs "
+            "one call alone"
+        )
 
 
 def _scores_and_features(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -24,7 +25,6 @@ from .critic import check_critic, input_gradients, module_of, warn_of_batch_norm
 from .finite_differences import penalty_by_differences
 from .options import Options, Term
 from .points import Points
-from .seen import can_look
 
 
 def penalise(
@@ -68,15 +68,15 @@ def penalise(
         x = points(rows).requires_grad_()
         args, kwargs = slice_arguments(given, rows, batch, shared) if len(x) < batch else given
         called = without_reducer(critic) if again else critic
-        if len(x) < count and can_look(x):
-            called = watched(called, module, len(x))
-        if create_graph and differences is not None:
-            return *penalty_by_differences(called, x, args, kwargs, cost, differences, module), x
-        with torch.enable_grad():
-            gradients = input_gradients(
-                called, x, args, kwargs, create_graph=create_graph, prune=prune, module=module
-            )
-        return *cost(gradients), x
+        with watched(called, module, x) if len(x) < count else nullcontext(called) as called:
+            if create_graph and differences is not None:
+                way = penalty_by_differences(called, x, args, kwargs, cost, differences, module)
+                return *way, x
+            with torch.enable_grad():
+                gradients = input_gradients(
+                    called, x, args, kwargs, create_graph=create_graph, prune=prune, module=module
+                )
+            return *cost(gradients), x
 
     pieces = slices_of(count, options.chunk_size)
     if len(pieces) == 1:

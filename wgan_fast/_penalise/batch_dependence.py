@@ -2,104 +2,125 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from .seen import Seen
+from .._torch_internals import is_compiled
+from .seen import Seen, can_look
 from .warn import warn
+
+#: The name of a layer, the layer, and what it returned.
+Output = tuple[str, nn.Module, Tensor]
+
+#: Samples meet in these as well, of which there is another warning.
+_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 #: The critics that were looked at.
 _watched = Seen()
 
 
+@contextmanager
 def watched(
-    critic: Callable[..., Any], module: nn.Module | None, chunk_size: int
-) -> Callable[..., Any]:
-    """The critic, which at its first call looks whether the samples of a slice meet in it.
+    critic: Callable[..., Any], module: nn.Module | None, points: Tensor
+) -> Iterator[Callable[..., Any]]:
+    """A context with the critic, which at its first call warns if the samples meet in it.
+
+    It is called no further for that, but a gradient of its scores is computed.
 
     Args:
         critic: what is called with a slice of the batch.
         module: whose layers are named, if it is known.
-        chunk_size: the number of samples in the slice.
+        points: the slice.
     """
-    if chunk_size == 1 or not _watched.is_new(critic if module is None else module):
-        return critic
-    return _Watched(critic, module)
+    if len(points) == 1 or not can_look(points) or _watched.has(critic, module):
+        yield critic
+        return
+    _watched.add(critic, module)
+    watch = _Watched(critic)
+    parts = [] if module is None else list(module.named_modules())
+    hooks = []
+    if not any(_is_compiled(part) for _, part in parts):
+        hooks = [part.register_forward_hook(watch.note(name)) for name, part in parts]
+    elif any(isinstance(part, _BATCH_NORM) and part.training for _, part in parts):
+        yield critic
+        return
+    try:
+        yield watch
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
-class _Watched:
-    """A critic of which the next call is looked at, and the later ones are not."""
+class _Watched(functools.partial):
+    """A critic whose next call is looked at, and its later ones are not."""
 
-    def __init__(self, critic: Callable[..., Any], module: nn.Module | None) -> None:
-        self._critic, self._module = critic, module
-        self._done = False
+    def __init__(self, critic: Callable[..., Any]) -> None:
+        self._outputs: list[Output] | None = []
 
     def __call__(self, points: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if self._done:
-            return self._critic(points, *args, **kwargs)
-        self._done = True
-        outputs: list[tuple[str, nn.Module, Tensor]] = []
-        with _recorded(self._module, outputs):
-            scores = self._critic(points, *args, **kwargs)
-        if isinstance(scores, Tensor) and scores.dim() > 0 and len(scores) == len(points):
-            _look(scores, points, outputs, self._module)
+        scores = self.func(points, *args, **kwargs)
+        if self._outputs is not None:
+            if isinstance(scores, Tensor) and scores.dim() > 0 and len(scores) == len(points):
+                _look(scores, points, self._outputs)
+            self._outputs = None
         return scores
 
+    def note(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        """A hook for a layer, which notes its output."""
 
-def _look(
-    scores: Tensor,
-    points: Tensor,
-    outputs: list[tuple[str, nn.Module, Tensor]],
-    module: nn.Module | None,
-) -> None:
-    rows = _rows_of_first(scores, points)
-    if rows in ([], [0]) or _is_a_pack(rows, len(points)):
+        def note(layer: nn.Module, _: Any, output: Any) -> None:
+            first: Any = output[0] if isinstance(output, tuple | list) and output else output
+            if self._outputs is not None and isinstance(first, Tensor) and first.dim() > 0:
+                self._outputs.append((name, layer, first))
+
+        return note
+
+
+def _look(scores: Tensor, points: Tensor, outputs: list[Output]) -> None:
+    rows = _rows_of_first([scores], points)
+    if not _meet(rows) or _is_a_pack(rows, len(points)):
         return
-    where = next(
-        ((name, part) for name, part, out in outputs if _rows_of_first(out, points) not in ([], [0])),
-        None,
+    # The first of the layers at which samples have met: with any later one they have as well.
+    first = bisect.bisect_left(
+        range(len(outputs)),
+        True,
+        key=lambda last: _meet(_rows_of_first([out for *_, out in outputs[: last + 1]], points)),
     )
-    if where is None:
-        if module is not None and any(map(_has_own_warning, module.modules())):
+    place = ""
+    if first < len(outputs):
+        name, layer, _ = outputs[first]
+        if isinstance(layer, _BATCH_NORM):
             return
-        place = ""
-    else:
-        name, part = where
-        if _has_own_warning(part):
-            return
-        place = f" in {name or 'the critic itself'} ({type(part).__name__})"
+        place = f" in {name or 'the critic itself'} ({type(layer).__name__})"
     warn(
         f"the critic's score of a sample depends on other samples of the batch: they meet{place}. "
-        "With chunk_size they meet only within a slice, so that penalty and gradients are not those "
-        "of the whole batch. Leave chunk_size out, or use a layer that treats each sample by itself."
+        "With chunk_size they meet only within a slice, so that penalty and gradients are not "
+        "those of the whole batch. Leave chunk_size out, or take a layer that treats each sample "
+        "alone."
     )
 
 
-def _has_own_warning(part: nn.Module) -> bool:
-    return isinstance(part, _BatchNorm) and part.training
-
-
-def _rows_of_first(output: Tensor, points: Tensor) -> list[int]:
-    """The points that the first row of an output depends on; none where that cannot be told."""
-    if not output.requires_grad:
-        return []
+def _rows_of_first(outputs: list[Tensor], points: Tensor) -> list[int]:
+    """The points that the first rows of some outputs depend on; none where that is unknown."""
+    firsts = [output[0].sum() for output in outputs if output.requires_grad and len(output) > 0]
     try:
-        (gradient,) = torch.autograd.grad(
-            output[0].sum(), points, retain_graph=True, allow_unused=True
-        )
-    except RuntimeError:  # a backward pass that works only once, as in a compiled critic
+        (gradient,) = torch.autograd.grad(firsts, points, retain_graph=True, allow_unused=True)
+    except RuntimeError:  # a backward pass that works only once, as that of a compiled critic
         return []
     if gradient is None:
         return []
-    sizes = gradient.detach().reshape(len(points), -1).abs().amax(1)
-    if not bool(sizes.isfinite().all()):
-        return []
-    return sizes.nonzero().flatten().tolist()
+    sizes = gradient.reshape(len(points), -1).abs().amax(1)
+    return sizes.nonzero().flatten().tolist() if bool(sizes.isfinite().all()) else []
+
+
+def _meet(rows: list[int]) -> bool:
+    return rows not in ([], [0])
 
 
 def _is_a_pack(rows: list[int], chunk_size: int) -> bool:
@@ -108,37 +129,6 @@ def _is_a_pack(rows: list[int], chunk_size: int) -> bool:
     return rows == list(range(pack)) and pack < chunk_size and chunk_size % pack == 0
 
 
-@contextmanager
-def _recorded(
-    module: nn.Module | None, outputs: list[tuple[str, nn.Module, Tensor]]
-) -> Iterator[None]:
-    """A context in which the outputs of a module's layers are noted in the order of their calls.
-
-    Not those of compiled modules, which would be compiled anew.
-    """
-    handles = []
-    parts = [] if module is None else list(module.named_modules())
-    if not any(_is_compiled(part) for _, part in parts):
-        for name, part in parts:
-            handles.append(part.register_forward_hook(_noting(name, outputs)))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _noting(name: str, outputs: list[tuple[str, nn.Module, Tensor]]) -> Callable[..., None]:
-    def note(part: nn.Module, _inputs: Any, output: Any) -> None:
-        first = output[0] if isinstance(output, tuple | list) and output else output
-        if isinstance(first, Tensor) and first.dim() > 0:
-            outputs.append((name, part, first))
-
-    return note
-
-
 def _is_compiled(part: nn.Module) -> bool:
-    scripted = isinstance(part, torch.jit.ScriptModule)
-    return scripted or getattr(part, "_compiled_call_impl", None) is not None or (
-        type(part).__module__.startswith("torch._dynamo")
-    )
+    """Whether hooks of it are not called, or would have it compiled anew."""
+    return isinstance(part, torch.jit.ScriptModule) or is_compiled(part)

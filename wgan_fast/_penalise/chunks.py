@@ -132,12 +132,14 @@ def summed(
     total: Tensor | None = None
     norms: list[Tensor] = []
     gradients: dict[Tensor, Tensor] = {}
-    begin, result = snapshot_and_call(module, samples, lambda _: evaluate(pieces[0]))
+    begin, first = snapshot_and_call(module, samples, lambda _: evaluate(pieces[0]))
+    results = [first]
+    del first  # or its graph would live on
     for piece in pieces:
-        if piece is not pieces[0]:
+        if not results:
             begin.restore(randomness=False)
-            result = evaluate(piece)
-        value, piece_norms, points = result
+            results.append(evaluate(piece))
+        value, piece_norms, points = results.pop()
         norms.append(piece_norms.detach())
         # The points are made for the slice: nobody wants their gradient.
         leaves = [leaf for leaf in leaves_of(value) if leaf is not points]
@@ -151,7 +153,7 @@ def summed(
                 if part is not None:
                     gradients[leaf] = gradients[leaf] + part if leaf in gradients else part
         total = value.detach() if total is None else total + value.detach()
-        del result, value, piece_norms, points  # or this graph would live on beside the next one
+        del value, piece_norms, points  # or this graph would live on beside the next one
     if gradients:
         owners = [originals.get(leaf, leaf) for leaf in gradients]
         total = _WithGradients.apply(total, len(owners), *gradients.values(), *owners)

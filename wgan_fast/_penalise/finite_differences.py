@@ -90,7 +90,12 @@ def penalty_by_differences(
         along = (gradients.detach().to(dtype) * slopes.to(dtype)).reshape(len(points), -1).sum(1)
         size = sum(scores.detach().abs().to(dtype).sum(1) for scores in sides) / (2 * reach)
         check_agreement(
-            along / weights, differences.detach(), size, weights, step, (computed_in, sides[0].dtype)
+            along / weights,
+            differences.detach(),
+            size,
+            weights,
+            step,
+            (computed_in, sides[0].dtype),
         )
     differences = weights * differences
     surrogate = differences if penalty.dim() else differences.sum()

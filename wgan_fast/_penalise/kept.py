@@ -1,4 +1,4 @@
-"""Single values that can be set back: tensors, collections, arrays, and what stands under a name."""
+"""Values that can be set back: tensors, collections, arrays, and what stands under a name."""
 
 from __future__ import annotations
 

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from .randomness import Randomness
-from .seen import Seen
+from .seen import Seen, can_look
 from .state import State
 
 T = TypeVar("T")
@@ -74,10 +73,12 @@ def snapshot_and_call(
     is no beginning to return to: there the critic is called once more, and that is the call.
     """
     begin = Snapshot(module, samples)
-    first = module is not None and not torch.compiler.is_compiling() and _called.is_new(module)
-    sums = _sums_of_weights(module) if first else []
+    sums = None
+    if module is not None and can_look(samples) and not _called.has(module, module):
+        _called.add(module, module)
+        sums = _sums_of_weights(module)
     result = call(begin)
-    if not begin.state.is_built_alike() or (first and sums != _sums_of_weights(module)):
+    if not begin.state.is_built_alike() or (sums and sums != _sums_of_weights(module)):
         del result
         begin = Snapshot(module, samples)
         result = call(begin)

@@ -152,7 +152,10 @@ class State:
 def _structure(module: nn.Module | None) -> list[tuple[int, list[tuple[str, bool]]]]:
     """The layers, and the names of their parameters, and whether these are still lazy."""
     return [
-        (id(part), [(name, is_lazy(p)) for name, p in part._parameters.items() if _is_trainable(p)])
+        (
+            id(part),
+            [(n, is_lazy(p)) for n, p in part.named_parameters(recurse=False) if p.requires_grad],
+        )
         for part in (() if module is None else module.modules())
     ]
 
