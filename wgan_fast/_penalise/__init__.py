@@ -13,14 +13,7 @@ from torch import Tensor
 from .. import ops
 from . import checks, draws
 from .batch_dependence import watched
-from .chunks import (
-    concatenated,
-    cut_off,
-    slice_arguments,
-    slices_of,
-    summed,
-    without_reducer,
-)
+from .chunks import Arguments, in_slices, slice_arguments, slices_of, without_reducer
 from .critic import check_critic, input_gradients, module_of, warn_of_batch_norm
 from .finite_differences import penalty_by_differences
 from .options import Options, Term
@@ -63,10 +56,14 @@ def penalise(
     given = (tuple(options.critic_args), dict(options.critic_kwargs or {}))
     shared = options.shared_arguments
 
-    def evaluate(piece: slice, *, again: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(
+        piece: slice, *, again: bool = False, arguments: Arguments = given
+    ) -> tuple[Tensor, Tensor, Tensor]:
         rows = piece if chosen is None else chosen[piece]
         x = points(rows).requires_grad_()
-        args, kwargs = slice_arguments(given, rows, batch, shared) if len(x) < batch else given
+        if len(x) < batch:
+            arguments = slice_arguments(arguments, rows, batch, shared)
+        args, kwargs = arguments
         called = without_reducer(critic) if again else critic
         with watched(called, module, x) if len(x) < count else nullcontext(called) as called:
             if create_graph and differences is not None:
@@ -82,15 +79,9 @@ def penalise(
     if len(pieces) == 1:
         penalty, norms, _ = evaluate(pieces[0])
     else:
-        of_one = points(slice(0, 1))
         together = options.reduction in ("mean", "sum")
-        results = None
-        if together:
-            whole, (given, originals) = given, cut_off(given)
-            results = summed(pieces, evaluate, originals, module, of_one)
-            given = whole
-        penalty, norms = results or concatenated(pieces, evaluate, module, of_one)
-        penalty = penalty.sum() if together else penalty
+        sample = points(slice(0, 1))
+        penalty, norms = in_slices(pieces, evaluate, given, together, critic, module, sample)
     if options.reduction == "max":
         penalty = penalty.amax()
     return (penalty, norms.detach()) if options.return_norms else penalty

@@ -109,6 +109,8 @@ def _look(scores: Tensor, points: Tensor, outputs: list[Output]) -> None:
 def _rows_of_first(outputs: list[Tensor], points: Tensor) -> list[int]:
     """The points that the first rows of some outputs depend on; none where that is unknown."""
     firsts = [output[0].sum() for output in outputs if output.requires_grad and len(output) > 0]
+    if not firsts:
+        return []
     try:
         (gradient,) = torch.autograd.grad(firsts, points, retain_graph=True, allow_unused=True)
     except RuntimeError:  # a backward pass that works only once, as that of a compiled critic

@@ -19,10 +19,14 @@ from torch.autograd.graph import Node
 from torch.nn.parallel import DistributedDataParallel
 
 from .._torch_internals import has_hooks, is_leaf_node, map_tensors
+from .seen import Seen
 from .snapshot import Snapshot, snapshot_and_call
 
 #: A part of the batch: a slice, or the indices of a random part.
 Rows = slice | Tensor
+
+#: What a critic takes besides its input: by position, and by name.
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def slices_of(batch: int, chunk_size: int | None) -> list[slice]:
@@ -39,15 +43,12 @@ def part_of(tensor: Tensor, rows: Rows) -> Tensor:
 
 
 def slice_arguments(
-    arguments: tuple[tuple[Any, ...], dict[str, Any]],
-    rows: Rows,
-    batch: int,
-    shared: Collection[int | str] = (),
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    arguments: Arguments, rows: Rows, batch: int, shared: Collection[int | str] = ()
+) -> Arguments:
     """Every tensor in ``arguments`` with one row for each sample, cut to some rows.
 
     Args:
-        arguments: the positional ones and those by name.
+        arguments: of the critic.
         rows: which.
         batch: how many samples there are.
         shared: the positions and names of arguments that are left whole.
@@ -103,9 +104,54 @@ def leaves_of(result: Tensor) -> list[Tensor]:
 class Evaluate(Protocol):
     """Returns the penalty of a slice, a scalar or ``[b]``, its norms, ``[b]``, and its points."""
 
-    def __call__(self, piece: slice, *, again: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """With ``again``, in the backward pass, for the second time."""
+    def __call__(
+        self, piece: slice, *, again: bool = False, arguments: Arguments = ...
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """With ``again``, in the backward pass, for the second time; with ``arguments`` for the
+        critic, others than those of the whole batch that are given."""
         ...
+
+
+#: The critics that were called with slices of a batch.
+_sliced = Seen()
+
+
+def in_slices(
+    pieces: list[slice],
+    evaluate: Evaluate,
+    given: Arguments,
+    together: bool,
+    critic: Callable[..., Any],
+    module: nn.Module | None,
+    sample: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """The penalty of a batch, slice by slice.
+
+    Args:
+        pieces: the slices.
+        evaluate: of the penalties, scalars if ``together``.
+        given: the critic's arguments for the whole batch.
+        together: whether the sum of the penalties is wanted, or all of them, ``[B]``.
+        critic: what is called.
+        module: the critic, if it is known. Every slice begins with the same state of it.
+        sample: for its device.
+
+    Returns:
+        The penalty, and the norms, ``[B]``, without a graph.
+    """
+    results = None
+    if together:
+        arguments, originals = cut_off(given)
+        with_leaves = functools.partial(evaluate, arguments=arguments)
+        results = summed(pieces, with_leaves, originals, module, sample)
+    elif torch.is_grad_enabled() and not _sliced.has(critic, module):
+        # At its first call, a critic may be built, and is looked at: not in a checkpoint, in which
+        # everything happens a second time.
+        begin, _ = snapshot_and_call(module, sample, lambda _: evaluate(pieces[0]))
+        begin.restore()
+    _sliced.add(critic, module)
+    penalties, norms = results or concatenated(pieces, evaluate, module, sample)
+    return penalties.sum() if together else penalties, norms
 
 
 def summed(
@@ -113,16 +159,13 @@ def summed(
     evaluate: Evaluate,
     originals: dict[Tensor, Tensor],
     module: nn.Module | None,
-    samples: Tensor,
+    sample: Tensor,
 ) -> tuple[Tensor, Tensor] | None:
     """The sum of a penalty over slices, and all their norms.
 
     Args:
-        pieces: the slices.
-        evaluate: of the penalties, scalars.
+        pieces, evaluate, module, sample: as for :func:`in_slices`; penalties are scalars.
         originals: whom leaves stand for, from :func:`cut_off`.
-        module: the critic, if it is known. Every slice begins with the same state of it.
-        samples: for their device.
 
     Returns:
         The penalty, connected to every leaf that the slices depend on, and the norms, ``[B]``,
@@ -132,7 +175,7 @@ def summed(
     total: Tensor | None = None
     norms: list[Tensor] = []
     gradients: dict[Tensor, Tensor] = {}
-    begin, first = snapshot_and_call(module, samples, lambda _: evaluate(pieces[0]))
+    begin, first = snapshot_and_call(module, sample, lambda _: evaluate(pieces[0]))
     results = [first]
     del first  # or its graph would live on
     for piece in pieces:
@@ -161,7 +204,7 @@ def summed(
 
 
 def concatenated(
-    pieces: list[slice], evaluate: Evaluate, module: nn.Module | None, samples: Tensor
+    pieces: list[slice], evaluate: Evaluate, module: nn.Module | None, sample: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The penalties of all samples, slice by slice, ``[B]``, and the norms, without a graph.
 
@@ -169,7 +212,7 @@ def concatenated(
     there, with the same random numbers and from the same state of the critic.
 
     Args:
-        pieces, evaluate, module, samples: as for :func:`summed`. Where the penalties are scalars,
+        pieces, evaluate, module, sample: as for :func:`in_slices`. Where the penalties are scalars,
             there is one for each slice.
     """
 
@@ -184,7 +227,7 @@ def concatenated(
             context_fn=lambda: (contextlib.nullcontext(), recomputing),
         )
 
-    begin, first = snapshot_and_call(module, samples, lambda begin: checkpointed(pieces[0], begin))
+    begin, first = snapshot_and_call(module, sample, lambda begin: checkpointed(pieces[0], begin))
     results = [first]
     for piece in pieces[1:]:
         begin.restore(randomness=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 
@@ -73,15 +73,22 @@ def snapshot_and_call(
     is no beginning to return to: there the critic is called once more, and that is the call.
     """
     begin = Snapshot(module, samples)
-    sums = None
-    if module is not None and can_look(samples) and not _called.has(module, module):
-        _called.add(module, module)
-        sums = _sums_of_weights(module)
+    new = module is not None and can_look(samples) and not _called.has(module, module)
+    before = _sums_of_weights(module) if new else []
     result = call(begin)
-    if not begin.state.is_built_alike() or (sums and sums != _sums_of_weights(module)):
+    after = _sums_of_weights(module) if new else []
+    if before != after or not begin.state.is_built_alike():
         del result
-        begin = Snapshot(module, samples)
-        result = call(begin)
+        built = Snapshot(module, samples)
+        result = call(built)
+        if new and before != after != _sums_of_weights(module):
+            del result  # it is no building, but what every call does
+            begin.restore()
+            result = call(begin)
+        else:
+            begin = built
+    if new:
+        _called.add(cast(nn.Module, module), module)
     return begin, result
 
 
