@@ -324,6 +324,35 @@ def test_slice_arguments_cuts_what_has_a_row_for_each_sample():
     assert kwargs["number"] is number
 
 
+class ScaledBy(torch.autograd.Function):
+    """It keeps a tensor under the name that a leaf's node has for its leaf."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.variable, ctx.weight = x, weight
+        return x * weight
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * ctx.weight, (grad * ctx.variable).sum()
+
+
+def test_what_a_custom_function_keeps_is_no_leaf():
+    first, scale = nn.Linear(5, 8).double(), torch.tensor(2.0).double().requires_grad_()
+    inner = torch.tanh(first(torch.randn(6, 5).double()))
+    assert set(leaves_of(ScaledBy.apply(inner, scale).sum())) == {*first.parameters(), scale}
+    real, fake = torch.randn(2, 6, 5, dtype=torch.float64)
+    epsilon = torch.rand(6, dtype=torch.float64)
+    grads = []
+    for chunk_size in (None, 2):
+        penalty = fast_gradient_penalty(
+            lambda x: torch.tanh(ScaledBy.apply(torch.tanh(first(x)), scale)).sum(1), real, fake,
+            epsilon=epsilon, chunk_size=chunk_size,
+        )  # fmt: skip
+        grads.append(torch.autograd.grad(penalty, list(first.parameters())))
+    assert_same_gradients(*grads)
+
+
 def test_leaves_of():
     a, b, c = (torch.ones(2, requires_grad=True) for _ in range(3))
     shared = a * b

@@ -13,11 +13,12 @@ from torch import Tensor
 from .. import ops
 from . import checks, draws
 from .batch_dependence import watched
-from .chunks import Arguments, in_slices, slice_arguments, slices_of, without_reducer
+from .chunks import Arguments, in_slices, slice_arguments, slices_of
 from .critic import check_critic, input_gradients, module_of, warn_of_batch_norm
 from .finite_differences import penalty_by_differences
 from .options import Options, Term
 from .points import Points
+from .recomputing import without_reducer
 
 
 def penalise(

@@ -17,10 +17,11 @@ from .warn import warn
 _REFUSED = (0.5, 10.0)
 _WARNED_OF = (0.15, 5.0)
 
-#: Among so few samples, one with an unlucky kink may be the median: only these limits count. The
-#: warning has no larger one.
-_FEW = 8
-_LARGEST_REFUSED, _LARGEST_WARNED_OF = 0.85, 0.75
+#: No warning has a limit above this.
+_LARGEST = 0.75
+
+#: Among so few samples, one with an unlucky kink may be the median: there, no limit is below this.
+_FEW, _OF_FEW = 8, 0.9
 
 #: Rounding makes the mismatch up to twice what it is estimated to be.
 _ROUNDING = 2.0
@@ -59,11 +60,12 @@ def check_agreement(
     if not finite or number == 0:
         return
     refused, warned_of = (base + more * step for base, more in (_REFUSED, _WARNED_OF))
+    warned_of = min(warned_of, _LARGEST)
     if number < _FEW:
-        refused, warned_of = max(refused, _LARGEST_REFUSED), _LARGEST_WARNED_OF
+        refused, warned_of = max(refused, _OF_FEW), max(warned_of, _OF_FEW)
     if excess > refused and refused < 1:
         raise RuntimeError(f"finite differences do not fit this critic: {_what(median, step)}")
-    if median > min(warned_of, _LARGEST_WARNED_OF):
+    if median > warned_of:
         warn(
             f"finite differences fit this critic poorly: {_what(median, step)} Kinks (ReLU, max "
             "pooling) may explain it at a large step, and rounding at a small one or where scores "

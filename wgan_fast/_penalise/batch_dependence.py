@@ -64,7 +64,7 @@ class _Watched(functools.partial):
         self._outputs: list[Output] | None = []
 
     def __call__(self, points: Tensor, *args: Any, **kwargs: Any) -> Any:
-        scores = self.func(points, *args, **kwargs)
+        scores = super().__call__(points, *args, **kwargs)
         if self._outputs is not None:
             if isinstance(scores, Tensor) and scores.dim() > 0 and len(scores) == len(points):
                 _look(scores, points, self._outputs)

@@ -16,9 +16,9 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.autograd.graph import Node
-from torch.nn.parallel import DistributedDataParallel
 
 from .._torch_internals import has_hooks, is_leaf_node, map_tensors
+from .recomputing import Recomputing
 from .seen import Seen
 from .snapshot import Snapshot, snapshot_and_call
 
@@ -219,7 +219,7 @@ def concatenated(
     def checkpointed(piece: slice, begin: Snapshot) -> tuple[Tensor, Tensor, Tensor]:
         if not torch.is_grad_enabled():
             return evaluate(piece)
-        recomputing = _Recomputing(begin)
+        recomputing = Recomputing(begin)
         return torch.utils.checkpoint.checkpoint(
             lambda: evaluate(piece, again=recomputing.active),
             use_reentrant=False,
@@ -235,47 +235,6 @@ def concatenated(
     penalties, norms, _ = zip(*results, strict=True)
     penalties = [penalty.reshape(-1) for penalty in penalties]
     return torch.cat(penalties), torch.cat([part.detach() for part in norms])
-
-
-class _Recomputing(contextlib.AbstractContextManager[None]):
-    """The context in which a slice is computed again, as often as it is entered.
-
-    Args:
-        begin: the state that the critic began with. The random generators, on the other hand, are
-            those of the time at which this is made.
-    """
-
-    def __init__(self, begin: Snapshot) -> None:
-        self.active = False
-        self._begin = begin
-        self._randomness = begin.randomness_now()
-
-    def __enter__(self) -> None:
-        self._once_more = self._begin.once_more(self._randomness)
-        self._once_more.__enter__()
-        self.active = True
-
-    def __exit__(self, *error: Any) -> None:
-        self.active = False
-        self._once_more.__exit__(*error)
-
-
-def without_reducer(critic: Callable[..., Any]) -> Callable[..., Any]:
-    """The critic without its wrapper for distributed training, if it is one, or a method or a
-    partial of one.
-
-    For DistributedDataParallel, a call of the critic in the backward pass would be the beginning of
-    the next iteration.
-    """
-    if isinstance(critic, DistributedDataParallel):
-        return critic.module
-    if isinstance(critic, functools.partial):
-        inner = without_reducer(critic.func)
-        return functools.partial(inner, *critic.args, **critic.keywords)
-    owner = getattr(critic, "__self__", None)
-    if isinstance(owner, DistributedDataParallel):
-        return getattr(owner.module, getattr(critic, "__name__", "forward"))
-    return critic
 
 
 class _WithGradients(torch.autograd.Function):
