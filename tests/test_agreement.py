@@ -126,10 +126,12 @@ def test_a_step_that_drowns_in_rounding_is_warned_of_only(step):
         r1_penalty(critic, real, double_backward=FiniteDifference(step))
 
 
-def test_a_step_that_is_too_large_is_warned_of_only():
-    real = torch.randn(64, 1, dtype=torch.float64)
+@pytest.mark.parametrize(("step", "frequency"), [(0.5, 20.0), (0.06, 75.0)])
+def test_a_step_that_is_too_large_is_warned_of_only(step, frequency):
+    """With the second pair, the score falls over the step where the gradient says it rises."""
+    real = 2 * torch.rand(64, 1, dtype=torch.float64) - 1
     with pytest.warns(UserWarning, match="poorly"):
-        r1_penalty(lambda x: (20 * x).sin(), real, double_backward=FiniteDifference(0.5))
+        r1_penalty(lambda x: (frequency * x).sin(), real, double_backward=FiniteDifference(step))
 
 
 def test_large_scores_are_rounding():

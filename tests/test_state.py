@@ -227,6 +227,24 @@ def test_what_the_first_call_builds_remains(build, shared):
         assert_same_gradients(grads[:-1], gradients_of(exact, built)[:-1], rtol=1e-6)
 
 
+def test_what_a_later_call_builds_remains():
+    critic, (real, _) = seeded(Building), samples()
+    r1_penalty(critic, real, **by_differences)
+    critic.built = False
+    penalty = r1_penalty(critic, real, **by_differences)
+    built = copy.deepcopy(critic)
+    expected = gradients_of(r1_penalty(built, real), built)
+    assert_same_gradients(gradients_of(penalty, critic)[:-1], expected[:-1], rtol=1e-6)
+
+
+def test_what_shares_memory_is_not_written_to():
+    """NaN does not equal itself: it would be written back, if it could."""
+    critic = nn.Linear(5, 1)
+    critic.register_buffer("unknown", torch.full((1,), torch.nan).expand(4))
+    critic.plain = torch.full((1,), torch.nan).expand(4)
+    approximate_r1(critic, torch.randn(4, 5)).backward()
+
+
 def test_the_state_advances_once_in_approximate_r1_and_its_check():
     critic = seeded(Counting)
     approximate_r1(critic, samples()[0])
