@@ -182,3 +182,16 @@ def test_compiled_critic_trains(chunk_size, monkeypatch):
     history = trained(critic, compiled, chunk_size=chunk_size, **by_differences)
     assert history == pytest.approx(expected, rel=1e-2)
     assert history[-1] < 0.3 * history[0]
+
+
+@pytest.mark.parametrize("shared", [by_differences, {"chunk_size": 3, "reduction": "none"}])
+def test_inside_a_compiled_step(shared):
+    """Where the penalty cannot be traced, it is computed as it is without compiling."""
+    torch._dynamo.reset()
+    critic, real = mlp(nn.SiLU), torch.randn(8, 5)
+
+    def step(x):
+        return r1_penalty(critic, x + 1, **shared).sum() * 2
+
+    compiled = torch.compile(step, backend="aot_eager")(real)
+    assert_same_gradients(gradients_of(compiled, critic), gradients_of(step(real), critic), 1e-5)

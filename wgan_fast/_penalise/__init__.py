@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from .. import ops
 from . import checks, draws
 from .batch_dependence import watched
-from .chunks import Arguments, in_slices, slice_arguments, slices_of
+from .chunks import Arguments, Evaluated, in_slices, slice_arguments, slices_of
 from .critic import check_critic, input_gradients, module_of, warn_of_batch_norm
 from .finite_differences import penalty_by_differences
 from .options import Options, Term
@@ -42,6 +41,21 @@ def penalise(
     Returns:
         The penalty, or ``(penalty, norms)``, as the options say.
     """
+    if torch.compiler.is_compiling() and (options.chunk_size or options.finite_difference):
+        # They look at states and values at every turn. The critic may be compiled itself.
+        eagerly: Any = torch.compiler.disable(_penalise)
+        return eagerly(critic, points, batch, weight, term, options)
+    return _penalise(critic, points, batch, weight, term, options)
+
+
+def _penalise(
+    critic: Callable[..., Tensor],
+    points: Points,
+    batch: int,
+    weight: float,
+    term: Term,
+    options: Options,
+) -> Any:
     check_critic(critic)
     module = module_of(critic) if options.module is None else options.module
     warn_of_batch_norm(module)
@@ -57,24 +71,26 @@ def penalise(
     given = (tuple(options.critic_args), dict(options.critic_kwargs or {}))
     shared = options.shared_arguments
 
-    def evaluate(
-        piece: slice, *, again: bool = False, arguments: Arguments = given
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def at(x: Tensor, called: Callable[..., Tensor], arguments: Arguments) -> Evaluated:
+        args, kwargs = arguments
+        if create_graph and differences is not None:
+            way = penalty_by_differences(called, x, args, kwargs, cost, differences, module)
+            return *way, x
+        with torch.enable_grad():
+            gradients = input_gradients(
+                called, x, args, kwargs, create_graph=create_graph, prune=prune, module=module
+            )
+        return *cost(gradients), x
+
+    def evaluate(piece: slice, *, again: bool = False, arguments: Arguments = given) -> Evaluated:
         rows = piece if chosen is None else chosen[piece]
         x = points(rows).requires_grad_()
         if len(x) < batch:
             arguments = slice_arguments(arguments, rows, batch, shared)
-        args, kwargs = arguments
-        called = without_reducer(critic) if again else critic
-        with watched(called, module, x) if len(x) < count else nullcontext(called) as called:
-            if create_graph and differences is not None:
-                way = penalty_by_differences(called, x, args, kwargs, cost, differences, module)
-                return *way, x
-            with torch.enable_grad():
-                gradients = input_gradients(
-                    called, x, args, kwargs, create_graph=create_graph, prune=prune, module=module
-                )
-            return *cost(gradients), x
+        if len(x) == count:
+            return at(x, critic, arguments)
+        with watched(without_reducer(critic) if again else critic, module, x) as called:
+            return at(x, called, arguments)
 
     pieces = slices_of(count, options.chunk_size)
     if len(pieces) == 1:

@@ -101,12 +101,16 @@ def leaves_of(result: Tensor) -> list[Tensor]:
     return leaves
 
 
+#: The penalty of a slice, its norms, and its points.
+Evaluated = tuple[Tensor, Tensor, Tensor]
+
+
 class Evaluate(Protocol):
     """Returns the penalty of a slice, a scalar or ``[b]``, its norms, ``[b]``, and its points."""
 
     def __call__(
         self, piece: slice, *, again: bool = False, arguments: Arguments = ...
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Evaluated:
         """With ``again``, in the backward pass, for the second time; with ``arguments`` for the
         critic, others than those of the whole batch that are given."""
         ...
@@ -216,7 +220,7 @@ def concatenated(
             there is one for each slice.
     """
 
-    def checkpointed(piece: slice, begin: Snapshot) -> tuple[Tensor, Tensor, Tensor]:
+    def checkpointed(piece: slice, begin: Snapshot) -> Evaluated:
         if not torch.is_grad_enabled():
             return evaluate(piece)
         recomputing = Recomputing(begin)
