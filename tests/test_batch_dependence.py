@@ -67,11 +67,11 @@ def test_where_no_layer_can_be_named():
     assert "they meet in 2.0 " in message
 
 
-def test_a_compiled_critic(monkeypatch):
+def test_a_compiled_critic():
     torch._dynamo.reset()
-    monkeypatch.setattr(torch._functorch.config, "donated_buffer", False)
     critic = torch.compile(Neighbours(), backend="aot_eager")
-    with pytest.warns(UserWarning, match="other samples of the batch: they meet[.]"):
+    told = pytest.warns(UserWarning, match="other samples of the batch: they meet[.]")
+    with torch._functorch.config.patch(donated_buffer=False), told:
         gradient_norms(critic, REAL, FAKE, chunk_size=4)
 
 

@@ -43,19 +43,8 @@ def penalise(
     """
     if torch.compiler.is_compiling() and (options.chunk_size or options.finite_difference):
         # They look at states and values at every turn. The critic may be compiled itself.
-        eagerly: Any = torch.compiler.disable(_penalise)
+        eagerly: Any = torch.compiler.disable(penalise)
         return eagerly(critic, points, batch, weight, term, options)
-    return _penalise(critic, points, batch, weight, term, options)
-
-
-def _penalise(
-    critic: Callable[..., Tensor],
-    points: Points,
-    batch: int,
-    weight: float,
-    term: Term,
-    options: Options,
-) -> Any:
     check_critic(critic)
     module = module_of(critic) if options.module is None else options.module
     warn_of_batch_norm(module)
