@@ -121,6 +121,12 @@ def will_run(node: Any) -> bool:
         return True
 
 
+def inputs_of(node: Any) -> int | None:
+    """How many gradients a node takes; None where that cannot be told."""
+    metadata = getattr(node, "_input_metadata", None)
+    return None if metadata is None else len(metadata)
+
+
 # What torch.compile leaves on a function, on a module that it wraps, and on one that it compiles in
 # place.
 _COMPILED = ("_torchdynamo_orig_callable", "_orig_mod", "_compiled_call_impl")

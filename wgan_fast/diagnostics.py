@@ -46,8 +46,8 @@ def gradient_norms(
     none that is much larger anywhere.
 
     Args:
-        critic: maps ``[B, *]`` to scores ``[B]`` or ``[B, *]``. It is called as it is: put it in
-            evaluation mode to watch it without dropout.
+        critic: maps ``[B, *]`` to scores of any shape, such as ``[B]``. It is called as it is:
+            put it in evaluation mode to watch it without dropout.
         real: real samples, ``[B, *]``, as for :func:`wgan_fast.fast_gradient_penalty`.
         fake: generated samples, the same shape, dtype and device.
         norm, epsilon, generator, critic_args, critic_kwargs, module, shared_arguments, chunk_size,

@@ -76,8 +76,8 @@ def fast_gradient_penalty(
     critic :math:`D` and penalise the norm of each sample's gradient over all its dimensions.
 
     Args:
-        critic: maps ``[B, *]`` to scores ``[B]`` or ``[B, *]``; every entry counts. A module or any
-            function.
+        critic: maps ``[B, *]`` to scores of any shape, such as ``[B]``; every entry counts. A
+            module or any function.
         real: real samples :math:`x`, ``[B, *]``, float64, float32, bfloat16 or float16, any dense
             layout. Detached: the penalty reaches the critic's parameters and nothing else.
         fake: generated samples :math:`\tilde x`, the same shape, dtype and device. Detached.
@@ -112,8 +112,8 @@ def fast_gradient_penalty(
             the numbers are PyTorch's. "plain" is PyTorch's own double backward.
             "finite_difference" is for a critic that cannot be differentiated twice: the same value,
             and its parameter gradient by a central difference of first-order passes. It takes the
-            score of a sample to depend on that sample alone;
-            :class:`wgan_fast.FiniteDifference` sets its step.
+            score of a sample to depend on that sample alone, and to be one row of the scores;
+            :class:`wgan_fast.FiniteDifference` sets its step. "exact" is an older name of "pruned".
         norm: of the input gradient: 2; 1, which is dual to the maximum norm of the samples (the
             critic becomes Lipschitz with respect to their largest difference in any entry); or
             ``math.inf``, dual to their 1-norm. Both in plain PyTorch. Banach WGAN's
@@ -129,9 +129,13 @@ def fast_gradient_penalty(
     Raises:
         TypeError: if an argument, or what the critic returns, has the wrong type or dtype.
         ValueError: if shapes, devices or values do not fit, the batch is empty, or the critic's
-            scores are not one row for each sample or do not depend on its input.
-        RuntimeError: inside ``torch.inference_mode()``, if the backend is not there, or if finite
-            differences have nothing to do with the critic's gradient.
+            scores are none, or one number for several samples, or do not depend on its input.
+        RuntimeError: inside ``torch.inference_mode()``, if the backend is not there, if finite
+            differences have nothing to do with the critic's gradient, or if the input gradient has
+            no graph although the scores depend on parameters. A critic that cannot be
+            differentiated twice raises it where its penalty is differentiated.
+
+    Warns, once for each critic, of batch normalisation that it calls in training mode.
 
     Gradients: with respect to everything that the critic's scores depend on, except real and fake;
     to any order, with ``chunk_size`` or finite differences to the first. Zero for a sample whose

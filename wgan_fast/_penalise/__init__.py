@@ -13,7 +13,7 @@ from .. import ops
 from . import checks, draws
 from .batch_dependence import watched
 from .chunks import Arguments, Evaluated, in_slices, slice_arguments, slices_of
-from .critic import check_critic, input_gradients, module_of, warn_of_batch_norm
+from .critic import check_critic, input_gradients, module_of
 from .finite_differences import penalty_by_differences
 from .options import Options, Term
 from .points import Points
@@ -47,7 +47,6 @@ def penalise(
         return eagerly(critic, points, batch, weight, term, options)
     check_critic(critic)
     module = module_of(critic) if options.module is None else options.module
-    warn_of_batch_norm(module)
     checks.check_inference_mode()
     create_graph = torch.is_grad_enabled()
     chosen, count = None, batch

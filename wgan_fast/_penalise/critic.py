@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import warnings
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._torch_internals import input_gradient
+from .._torch_internals import input_gradient, next_hook_number
 from ..second_order.context import EfficientDoubleBackward
+from . import batch_norm
 from .checks import describe
-
-_BATCH_NORMS = (
-    torch.nn.BatchNorm1d,
-    torch.nn.BatchNorm2d,
-    torch.nn.BatchNorm3d,
-    torch.nn.SyncBatchNorm,
-)
-
-#: The critics that were looked through for batch normalisation, in training mode.
-_looked_through: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+from .double_backward_errors import input_gradient_to_differentiate
 
 
 def module_of(critic: Callable[..., Any]) -> torch.nn.Module | None:
@@ -44,27 +35,6 @@ def check_critic(critic: Any) -> None:
         )
 
 
-def warn_of_batch_norm(module: torch.nn.Module | None) -> None:
-    """Warns once for each critic whose samples depend on each other through batch statistics."""
-    if module is None or not module.training or module in _looked_through:
-        return
-    _looked_through.add(module)
-    names = [
-        f"{name or 'the critic itself'} ({type(part).__name__})"
-        for name, part in module.named_modules()
-        if isinstance(part, _BATCH_NORMS) and part.training
-    ]
-    if names:
-        warnings.warn(
-            f"the critic has batch normalisation in training mode: {', '.join(names)}. It makes "
-            "the score of a sample depend on the rest of the batch, so that a per-sample gradient "
-            "norm loses its meaning. Use layer, instance or group normalisation, or none "
-            "(arXiv 1704.00028, section 4).",
-            UserWarning,
-            stacklevel=4,
-        )
-
-
 def input_gradients(
     critic: Callable[..., Any],
     points: Tensor,
@@ -74,6 +44,7 @@ def input_gradients(
     create_graph: bool,
     prune: bool,
     module: torch.nn.Module | None,
+    per_sample: bool = False,
 ) -> Tensor:
     """The gradient of each sample's score with respect to that sample.
 
@@ -85,24 +56,31 @@ def input_gradients(
         prune: spare the double backward what it does twice or for nothing; otherwise leave it as
             PyTorch has it.
         module: whose parameters the critic uses, if it is known.
+        per_sample: whether the scores must have a row for each sample.
 
     Returns:
         ``[B, *]``, the dtype of ``points``.
 
     Raises:
         TypeError: if the critic does not return a floating tensor.
-        ValueError: if that has not ``B`` rows, or does not depend on ``points``.
+        ValueError: if its scores are none, or not as many as they must be, or do not depend on
+            ``points``.
+        RuntimeError: if the result ought to have a graph, but the critic's backward pass makes
+            none. Where it makes one that cannot be differentiated, that is raised by whoever tries.
     """
-    call = None
-    if create_graph and prune:
-        with EfficientDoubleBackward(critic, module, points) as call:
-            scores = critic(points, *args, **kwargs)
-    else:
+    call = EfficientDoubleBackward(critic, module, points) if create_graph and prune else None
+    with batch_norm.watching(critic, module), call or contextlib.nullcontext():
+        hooks = next_hook_number()
         scores = critic(points, *args, **kwargs)
-    check_scores(scores, points)
+        hooked = hooks is None or next_hook_number() != hooks
+    check_scores(scores, points, per_sample=per_sample)
     if not scores.requires_grad:
         raise ValueError(_NOT_CONNECTED)
-    gradients = input_gradient(scores, points, create_graph)
+    gradients = (
+        input_gradient_to_differentiate(critic, module, scores, points, hooked=hooked, pruned=prune)
+        if create_graph
+        else input_gradient(scores, points, create_graph)
+    )
     if gradients is None:
         raise ValueError(_NOT_CONNECTED)
     return gradients if call is None else call.prune(gradients)
@@ -115,19 +93,31 @@ _NOT_CONNECTED = (
 )
 
 
-def check_scores(scores: Any, points: Tensor) -> None:
-    """``scores`` must be a floating tensor with one row for each of the points."""
+def check_scores(scores: Any, points: Tensor, *, per_sample: bool = True) -> None:
+    """``scores`` must be a floating tensor, with one row for each of the points if ``per_sample``.
+
+    Where only their sum is used, they may have any shape. A single number for several samples is
+    refused even so: nearly always it is their mean.
+    """
     batch = points.shape[0]
     if not isinstance(scores, Tensor):
         what = f"a {type(scores).__name__}" if scores is not None else "None"
         raise TypeError(
-            f"critic must return one tensor of scores, [B] or [B, *], but it returned {what}; wrap "
-            "it in a function that returns the scores"
+            f"critic must return one tensor of scores, but it returned {what}; wrap it in a "
+            "function that returns the scores"
         )
+    if scores.is_nested or scores.layout != torch.strided:
+        kind = "nested" if scores.is_nested else scores.layout
+        raise TypeError(f"critic must return a dense tensor of scores, but it is {kind}")
     if not scores.dtype.is_floating_point:
         raise TypeError(f"critic must return floating scores, but they are {scores.dtype}")
-    if scores.dim() == 0 or scores.shape[0] != batch:
+    rows = scores.shape[0] if scores.dim() > 0 else 1
+    if rows != batch and (per_sample or scores.dim() == 0):
         raise ValueError(
             f"critic must return a score for each of the {batch} samples, shape [{batch}, *], but "
             f"it returned shape {list(scores.shape)}; do not average over the batch"
+        )
+    if scores.numel() == 0:
+        raise ValueError(
+            f"critic must return at least one score, but it returned shape {list(scores.shape)}"
         )

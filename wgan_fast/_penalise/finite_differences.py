@@ -64,7 +64,14 @@ def penalty_by_differences(
         module,
         points,
         lambda _: input_gradients(
-            critic, points, args, kwargs, create_graph=False, prune=False, module=module
+            critic,
+            points,
+            args,
+            kwargs,
+            create_graph=False,
+            prune=False,
+            module=module,
+            per_sample=True,
         ),
     )
     penalty, norms = cost(gradients.requires_grad_())
