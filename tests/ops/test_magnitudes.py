@@ -14,6 +14,8 @@ from tests.ops.operators.norm_penalty import norms_of
 from wgan_fast.ops import REGISTRY
 
 inf, nan = math.inf, math.nan
+#: The backends that may be given samples more than half of the range apart.
+WITHOUT_OVERFLOW = ["reference"]
 each_backend = pytest.mark.parametrize("backend", BACKENDS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype)[6:])
 
@@ -68,14 +70,37 @@ def test_gradients_of_every_magnitude(backend, dtype, dim):
 @each_backend
 @each_dtype
 def test_mixing_of_every_magnitude(backend, dtype):
-    """Within a quarter of the range: real - fake must not overflow."""
-    largest = torch.finfo(dtype).max / 4
-    rows = [row_of(m, 37, dtype) for m in MAGNITUDES[dtype] if m < largest]
+    rows = [row_of(m, 37, dtype) for m in MAGNITUDES[dtype]]
     real, fake = torch.stack(rows), torch.stack(rows[::-1])
     for factor in (0.0, 0.3, 1.0):
         epsilon = torch.full((len(rows),), factor, dtype=norms_of(real).dtype)
         check_operator(backend, "interpolate", (real, fake, epsilon), f"epsilon {factor}")
         check_operator(backend, "interpolate_backward", (real, epsilon), f"epsilon {factor}")
+
+
+@pytest.mark.parametrize("backend", WITHOUT_OVERFLOW)
+@each_dtype
+@pytest.mark.parametrize("dim", [1, 3, 32, 1000])
+def test_mixing_at_the_end_of_the_range(backend, dtype, dim):
+    """The difference of two samples does not fit in their dtype, and what lies between them does.
+
+    Beside them are entries that fit, and those of which one is zero, or both are alike.
+    """
+    largest = torch.finfo(dtype).max
+    ends = torch.tensor(
+        [largest, -largest, largest / 2, -largest / 3, largest / 1.99, 1.0, 0.0],
+        dtype=torch.float64,
+    )
+    pairs = torch.cartesian_prod(ends.to(dtype), ends.to(dtype)).T
+    real, fake = (side.repeat(dim).reshape(dim, -1).T.contiguous() for side in pairs)
+    for factors in (torch.linspace(0, 1, len(real)), *torch.tensor([[0.0], [0.5], [1.0]])):
+        epsilon = factors.expand(len(real)).contiguous().to(norms_of(real).dtype)
+        label = f"dim {dim}, {dtype}"
+        check_operator(backend, "interpolate", (real, fake, epsilon), label)
+        assert BACKENDS[backend]["interpolate"](real, fake, epsilon).isfinite().all()
+    drawn = BACKENDS[backend]["random_interpolate"](real, fake, torch.tensor(3), 5)
+    check_operator(backend, "random_interpolate", (real, fake, torch.tensor(3), 5), label)
+    assert drawn.isfinite().all()
 
 
 @each_backend

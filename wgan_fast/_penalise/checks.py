@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .._arguments import check_bool as check_bool
+from .._arguments import check_choice as check_choice
+from .._arguments import check_dense, describe
+from .._arguments import check_norm as check_norm
+from .._arguments import check_number as check_number
+
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-
-
-def describe(value: Any) -> str:
-    """A value as an error message names it: a tensor by dtype, shape and device."""
-    if isinstance(value, Tensor):
-        return f"a {value.dtype} tensor of shape {list(value.shape)} on {value.device}"
-    text = repr(value)
-    return text if len(text) <= 60 else f"a {type(value).__name__}"
 
 
 def check_samples(samples: Any, name: str) -> None:
     """``samples`` must be a dense floating tensor ``[B, *]`` that is not empty."""
-    if not isinstance(samples, Tensor):
-        raise TypeError(f"{name} must be a tensor [B, *], but it is {describe(samples)}")
-    if samples.layout != torch.strided:
-        raise TypeError(
-            f"{name} must be a dense tensor, but its layout is {samples.layout}; "
-            f"call {name}.to_dense()"
-        )
+    _check_values(samples, name, "[B, *]")
     if samples.dtype not in _DTYPES:
         raise TypeError(
             f"{name} must be float64, float32, bfloat16 or float16, but it is {samples.dtype}; "
-            f"convert it, for example with {name}.float()"
+            f"convert it, for example with {_conversion(samples, name)}"
         )
     if samples.dim() == 0:
         raise ValueError(f"{name} must be [B, *] with a batch dimension, but it is 0-dimensional")
     if samples.numel() == 0:
         raise ValueError(f"{name} must not be empty, but its shape is {list(samples.shape)}")
+
+
+def _check_values(tensor: Any, name: str, shape: str) -> None:
+    """``tensor`` must be a dense tensor that has values."""
+    check_dense(tensor, name, shape)
+    if tensor.device.type == "meta":
+        raise TypeError(
+            f"{name} must hold values, but it is on the device meta, where there are none; make it "
+            "anew on another device"
+        )
+
+
+def _conversion(tensor: Tensor, name: str) -> str:
+    """What makes floating numbers of a tensor of another dtype."""
+    if tensor.is_quantized:
+        return f"{name}.dequantize()"
+    if tensor.is_complex():
+        resolved = f"{name}.resolve_conj()" if tensor.is_conj() else name
+        return f"torch.view_as_real({resolved}), of shape [B, *, 2]"
+    return f"{name}.float()"
 
 
 def check_pair(real: Any, fake: Any) -> None:
@@ -58,29 +68,6 @@ def check_pair(real: Any, fake: Any) -> None:
         raise ValueError(
             f"fake must be on the device of real, {real.device}, but it is on {fake.device}; "
             "move it with fake.to(real.device)"
-        )
-
-
-def check_number(value: Any, name: str, least: float = 0.0) -> float:
-    """``value`` must be a finite number of at least ``least``."""
-    if type(value) is float and least <= value < math.inf:
-        return value  # the way of nearly every call
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, but it is {describe(value)}")
-    if not math.isfinite(value) or value < least:
-        raise ValueError(f"{name} must be a finite number >= {least:g}, but it is {value}")
-    return float(value)
-
-
-def check_bool(value: Any, name: str) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, but it is {describe(value)}")
-
-
-def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(
-            f"{name} must be one of {', '.join(map(repr, choices))}, but it is {describe(value)}"
         )
 
 
@@ -109,12 +96,13 @@ def check_epsilon(epsilon: Any, real: Tensor, generator: Any) -> Tensor:
     batch = real.shape[0]
     if generator is not None:
         raise ValueError("generator must be None when epsilon is given: there is nothing to draw")
-    if not isinstance(epsilon, Tensor):
-        raise TypeError(f"epsilon must be a tensor [B], but it is {describe(epsilon)}")
-    if epsilon.layout != torch.strided:
-        raise TypeError(f"epsilon must be a dense tensor, but its layout is {epsilon.layout}")
+    _check_values(epsilon, "epsilon", "[B]")
     if not epsilon.dtype.is_floating_point:
-        raise TypeError(f"epsilon must have a floating dtype, but it is {epsilon.dtype}")
+        how = "epsilon.real" if epsilon.is_complex() else _conversion(epsilon, "epsilon")
+        raise TypeError(
+            f"epsilon must have a floating dtype, but it is {epsilon.dtype}; convert it, for "
+            f"example with {how}"
+        )
     if epsilon.shape != (batch,):
         raise ValueError(
             f"epsilon must hold one factor for each sample, shape [{batch}], but its shape is "
@@ -130,16 +118,6 @@ def check_epsilon(epsilon: Any, real: Tensor, generator: Any) -> Tensor:
         raise ValueError(f"epsilon must lie in [0, 1], but its values go from {low} to {high}")
     dtype = torch.float64 if real.dtype == torch.float64 else torch.float32
     return epsilon.to(dtype).contiguous()
-
-
-def check_norm(norm: Any, backend: str) -> None:
-    if type(norm) not in (int, float) or norm not in (1, 2, math.inf):
-        raise ValueError(f"norm must be 1, 2 or math.inf, but it is {describe(norm)}")
-    if norm != 2 and backend == "native":
-        raise ValueError(
-            f"norm must be 2 with backend='native', but it is {norm}: there are compiled kernels "
-            "for the Euclidean norm alone; take backend='auto'"
-        )
 
 
 def check_double_backward(choice: Any, settings: type) -> None:
@@ -168,6 +146,11 @@ def check_critic_arguments(args: Any, kwargs: Any) -> None:
         raise TypeError(
             f"critic_kwargs must be a dict of keyword arguments, but it is {describe(kwargs)}"
         )
+    for name in kwargs or ():
+        if not isinstance(name, str):
+            raise TypeError(
+                f"critic_kwargs must have names, strings, as its keys, but one is {describe(name)}"
+            )
 
 
 def check_shared_arguments(shared: Any, args: Any, kwargs: Any) -> None:

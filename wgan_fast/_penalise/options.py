@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict
 
 import torch
 
+from ..ops._op import BACKENDS
 from . import checks
 
 
@@ -60,7 +61,7 @@ class FiniteDifference:
 DoubleBackward = Literal["pruned", "plain", "finite_difference", "exact"] | FiniteDifference
 
 
-class Keywords(TypedDict, total=False):
+class KeywordsOfMaximum(TypedDict, total=False):
     """The keywords that all penalties share and that do not change what a penalty returns;
     explained in :func:`wgan_fast.fast_gradient_penalty`."""
 
@@ -68,13 +69,18 @@ class Keywords(TypedDict, total=False):
     critic_kwargs: Mapping[str, Any] | None
     module: torch.nn.Module | None
     shared_arguments: tuple[int | str, ...]
-    reduction: str
     chunk_size: int | None
     backend: str
     double_backward: DoubleBackward
     norm: float
-    subset: float | None
     generator: torch.Generator | None
+
+
+class Keywords(KeywordsOfMaximum, total=False):
+    """Those and the two that a maximum over the batch has not."""
+
+    reduction: str
+    subset: float | None
 
 
 class Shared(Keywords, total=False):
@@ -87,7 +93,7 @@ _EUCLIDEAN = 2
 
 _CHOICES = (
     ("reduction", ("mean", "sum", "none", "max")),
-    ("backend", ("auto", "native", "pytorch", "reference")),
+    ("backend", BACKENDS),
 )
 
 
@@ -111,9 +117,10 @@ class Options:
     def __post_init__(self) -> None:
         # On the path of every call: what was left at its default is not looked at twice.
         for name, choices in _CHOICES:
-            if getattr(self, name) not in choices:
-                checks.check_choice(getattr(self, name), name, choices)
-        if self.double_backward == "exact":  # as it was called before there were two of them
+            checks.check_choice(getattr(self, name), name, choices)
+        if not isinstance(self.double_backward, str):
+            checks.check_double_backward(self.double_backward, FiniteDifference)
+        elif self.double_backward == "exact":  # as it was called before there were two of them
             self.double_backward = "pruned"
         elif self.double_backward not in ("pruned", "plain", "finite_difference"):
             checks.check_double_backward(self.double_backward, FiniteDifference)

@@ -6,9 +6,12 @@ same mistake must be an error on every backend.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from .._arguments import check_dense, describe
 from ._layout import compute_dtype
 
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -17,6 +20,22 @@ _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise RuntimeError(message)
+
+
+def check_dense_pair(real: Any, fake: Any) -> None:
+    """Both must be tensors that one can ask for their strides."""
+    check_dense(real, "real", "[B, *]")
+    check_dense(fake, "fake", "[B, *]")
+
+
+def check_draw(seed: Any, first_sample: Any) -> None:
+    """A seed and the index of a sample must be of the right kind."""
+    if not isinstance(seed, Tensor):
+        raise TypeError(f"seed must be a tensor of one int64 number, but it is {describe(seed)}")
+    if isinstance(first_sample, bool) or not isinstance(first_sample, int | torch.SymInt):
+        raise TypeError(f"first_sample must be an integer, but it is {describe(first_sample)}")
+    if first_sample < 0:
+        raise ValueError(f"first_sample must be at least 0, but it is {first_sample}")
 
 
 def check_samples(x: Tensor, name: str) -> None:

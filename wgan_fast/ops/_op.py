@@ -14,10 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._arguments import check_choice
 from .._torch_internals import below_autograd, forward_mode_active
 from . import _native
 
 _library = torch.library.Library("wgan_fast", "DEF")
+
+#: What can be asked for: the best there is, the compiled kernels, PyTorch in as few calls as
+#: possible, or the reference.
+BACKENDS = ("auto", "native", "pytorch", "reference")
 
 #: Every operator by name, in the order of definition. Tests and benchmarks collect from here.
 REGISTRY: dict[str, Op] = {}
@@ -71,19 +76,20 @@ class Op:
         REGISTRY[self.name] = self
 
     def __call__(self, *args: Any, backend: str = "auto") -> Any:
-        """Runs the operator on a backend: "auto" (the best there is), "native", "pytorch" or
-        "reference"."""
+        """Runs the operator on one of the :data:`BACKENDS`."""
         if backend == "auto":
             if torch.compiler.is_compiling():
                 return self.overload(*args)
             if not _native.serves(self.name, args[0].device.type):
                 return self.pytorch(*args)
+        elif backend == "native":
+            _native.require(self.name, args[0].device)
         elif backend == "pytorch":
             return self.pytorch(*args)
-        kernel = self.reference if backend == "reference" else self._below_autograd
-        if backend == "native":
-            _native.require(self.name, args[0].device)
-        return self._run(kernel, args)
+        else:
+            check_choice(backend, "backend", BACKENDS)
+            return self._run(self.reference, args)
+        return self._run(self._below_autograd, args)
 
     def _dispatched(self, *args: Any) -> Any:
         return self._run(self._below_autograd, args)

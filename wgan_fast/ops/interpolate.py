@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._checks import check_pair, check_samples, check_vector
+from .._arguments import check_dense
+from ._checks import check_dense_pair, check_pair, check_samples, check_vector
 from ._layout import as_rows, compute_dtype, empty_packed_like, packed_like, per_sample, rows_like
 from ._op import Op
 
@@ -34,12 +35,15 @@ def interpolate(real: Tensor, fake: Tensor, epsilon: Tensor, *, backend: str = "
         ``[B, *]``, the dtype of ``real``, its samples laid out like those of ``real``.
 
     Raises:
+        TypeError: if an argument is not a dense tensor.
+        ValueError: if there is no such backend.
         RuntimeError: if shapes, dtypes or devices do not fit, or the backend is not there.
 
     Gradients: with respect to real, fake and epsilon, to any order.
 
-    Numerics: computed as ``fma(epsilon, real - fake, fake)`` in float32 (float64 for float64),
-    rounded once to the dtype of the samples; without FMA, as in the reference, rounded twice.
+    Numerics: computed as ``fma(epsilon, real, fma(-epsilon, fake, fake))`` in float32 (float64 for
+    float64), which overflows nowhere, and rounded to the dtype of the samples; without FMA, as in
+    the reference, products are rounded as well.
 
     Source: arXiv 1704.00028, algorithm 1, line 6.
 
@@ -49,6 +53,8 @@ def interpolate(real: Tensor, fake: Tensor, epsilon: Tensor, *, backend: str = "
         tensor([[0.2500, 0.2500, 0.2500],
                 [1.0000, 1.0000, 1.0000]])
     """
+    check_dense_pair(real, fake)
+    check_dense(epsilon, "epsilon", "[B]")
     real = as_rows(real)
     return INTERPOLATE(real, rows_like(real, fake), epsilon, backend=backend)
 
@@ -66,8 +72,9 @@ def _check_backward(grad: Tensor, epsilon: Tensor) -> None:
 def mix(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
     """The formula, in the dtype the kernels compute in."""
     dtype = compute_dtype(real.dtype)
-    start = fake.to(dtype)
-    return packed_like(real, start + per_sample(epsilon, real) * (real.to(dtype) - start))
+    end, start, factor = real.to(dtype), fake.to(dtype), per_sample(epsilon, real)
+    # Not start + factor * (end - start): samples may lie further apart than their dtype reaches.
+    return packed_like(real, factor * end + (start - factor * start))
 
 
 def mix_quickly(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._arguments import check_bool, check_choice, check_dense, check_norm, check_number
 from ._checks import check_samples, check_vector
 from ._layout import as_rows, compute_dtype, empty_packed_like, packed_like, per_sample
-from ._op import Op
+from ._op import BACKENDS, Op
 
 
 def norm_penalty(
@@ -39,10 +40,10 @@ def norm_penalty(
     Args:
         gradients: ``[B, *]``, float64, float32, float16 or bfloat16, any layout, not empty. The
             norm of a sample is over all dimensions but the first.
-        target: where the penalty is zero.
+        target: where the penalty is zero, at least 0.
         one_sided: penalise only norms above the target.
         power: the exponent, at least 1.
-        scale: the factor of every summand; ``lambda_gp / B`` makes WGAN-GP's mean.
+        scale: the factor of every summand, at least 0; ``lambda_gp / B`` makes WGAN-GP's mean.
         reduce: sum over the batch; otherwise return each sample's summand.
         norm: 2, or 1 or ``math.inf``, for which there is plain PyTorch only.
         backend: "auto", "native" or "reference".
@@ -52,6 +53,9 @@ def norm_penalty(
         float64 gradients and float32 for all others.
 
     Raises:
+        TypeError: if the gradients are not a dense tensor, or a setting has the wrong type.
+        ValueError: if target or scale are negative, power is below 1, one of them is not finite, or
+            there is no such norm or backend, or no kernel for that norm.
         RuntimeError: if the gradients are empty or of another dtype, or the backend is not there.
 
     Gradients: of penalty and norms with respect to gradients, to any order; zero where the norm is.
@@ -68,14 +72,23 @@ def norm_penalty(
         >>> norm_penalty(gradients, scale=10 / 2)
         (tensor(80.), tensor([5., 1.]))
     """
+    check_dense(gradients, "gradients", "[B, *]")
+    target, scale = check_number(target, "target"), check_number(scale, "scale")
+    power = check_number(power, "power", least=1.0)
+    check_bool(one_sided, "one_sided")
+    check_bool(reduce, "reduce")
     if norm != 2:
+        check_norm(norm, backend)
+        check_choice(backend, "backend", BACKENDS)
+        _check(gradients)
         dtype = compute_dtype(gradients.dtype)
         rows = gradients.reshape(gradients.shape[0], -1)
         norms = torch.linalg.vector_norm(rows, norm, dim=1, dtype=dtype)
         penalty = scale * term(norms, target, one_sided, power)
         return (penalty.sum() if reduce else penalty), norms
-    settings = (float(target), one_sided, float(power), float(scale), reduce)
-    return NORM_PENALTY(as_rows(gradients), *settings, backend=backend)
+    return NORM_PENALTY(
+        as_rows(gradients), target, one_sided, power, scale, reduce, backend=backend
+    )
 
 
 def _check(gradients: Tensor, *settings: Any) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._checks import check_pair, check_samples, check_seed
+from .._arguments import check_dense
+from ._checks import check_dense_pair, check_draw, check_pair, check_samples, check_seed
 from ._layout import as_rows, compute_dtype, empty_packed_like, rows_like
 from ._op import Op
 from .interpolate import mix, split
@@ -32,13 +33,16 @@ def random_interpolate(
         fake: samples :math:`\tilde x`, the same shape, dtype and device.
         seed: one int64 number, on the CPU, or on the device of the samples (where a captured CUDA
             graph reads it anew at every replay).
-        first_sample: the index of the first sample in the whole batch, when this is a slice of it.
+        first_sample: the index of the first sample in the whole batch, when this is a slice of it,
+            at least 0.
         backend: "auto", "native" or "reference".
 
     Returns:
         ``[B, *]``, the dtype of ``real``, its samples laid out like those of ``real``.
 
     Raises:
+        TypeError: if an argument is not a dense tensor, or ``first_sample`` not an integer.
+        ValueError: if ``first_sample`` is negative, or there is no such backend.
         RuntimeError: if shapes, dtypes or devices do not fit, or the backend is not there.
 
     Gradients: with respect to real and fake, to any order.
@@ -54,6 +58,8 @@ def random_interpolate(
         tensor([[0.3990, 0.3990, 0.3990],
                 [0.9722, 0.9722, 0.9722]])
     """
+    check_dense_pair(real, fake)
+    check_draw(seed, first_sample)
     real = as_rows(real)
     return RANDOM_INTERPOLATE(real, rows_like(real, fake), seed, first_sample, backend=backend)
 
@@ -61,12 +67,22 @@ def random_interpolate(
 def drawn_epsilon(real: Tensor, seed: Tensor, first_sample: int = 0) -> Tensor:
     """The factors that :func:`random_interpolate` draws, ``[B]``, ready for :func:`interpolate`.
 
+    Raises as :func:`random_interpolate`.
+
     Example:
         >>> drawn_epsilon(torch.ones(2, 3), torch.tensor(0))
         tensor([0.3990, 0.9722])
     """
-    epsilon = uniform_epsilon(seed, len(real), first_sample, real.device)
-    return epsilon.to(compute_dtype(real.dtype))
+    check_dense(real, "real", "[B, *]")
+    check_draw(seed, first_sample)
+    check_samples(real, "real")
+    check_seed(seed, real)
+    return _drawn(real, seed, first_sample)
+
+
+def _drawn(samples: Tensor, seed: Tensor, first_sample: int) -> Tensor:
+    epsilon = uniform_epsilon(seed, len(samples), first_sample, samples.device)
+    return epsilon.to(compute_dtype(samples.dtype))
 
 
 def _check(real: Tensor, fake: Tensor, seed: Tensor, first_sample: int) -> None:
@@ -80,11 +96,11 @@ def _check_backward(grad: Tensor, seed: Tensor, first_sample: int) -> None:
 
 
 def _reference(real: Tensor, fake: Tensor, seed: Tensor, first_sample: int) -> Tensor:
-    return mix(real, fake, drawn_epsilon(real, seed, first_sample))
+    return mix(real, fake, _drawn(real, seed, first_sample))
 
 
 def _reference_backward(grad: Tensor, seed: Tensor, first_sample: int) -> tuple[Tensor, Tensor]:
-    return split(grad, drawn_epsilon(grad, seed, first_sample))
+    return split(grad, _drawn(grad, seed, first_sample))
 
 
 class _RandomInterpolate(torch.autograd.Function):

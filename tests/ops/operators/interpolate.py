@@ -46,8 +46,8 @@ def drawn(batch: int, seed: Tensor | int, first_sample: int) -> Wide:
 def mixed(real: Tensor, fake: Tensor, factors: Wide) -> list[Expected]:
     """x = e r + (1 - e) f, within 3 u (|r| + |f|) + v |x| + t.
 
-    Computed as f + e (r - f): the difference and the product each lose u |r - f| e, the sum loses
-    u |x|, and with 0 <= e <= 1 both |r - f| e and |x| are at most |r| + |f|.
+    Computed as e r + (f - e f): each product loses u times itself, the difference u (1 - e) |f|,
+    and the sum u |x|, which with 0 <= e <= 1 is at most u (|r| + |f|).
     """
     r, f = exact(real), exact(fake)
     e = rows(factors, r)
