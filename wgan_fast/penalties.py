@@ -7,28 +7,52 @@ WGAN-LP, the zero-centred penalty on interpolates and those of Banach WGAN are s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
 from ._penalise import checks, draws, penalise
-from ._penalise.options import Shared, Term, options_of
+from ._penalise.options import Keywords, KeywordsOfMaximum, Shared, Term, options_of
 from ._penalise.points import interpolates, samples_as_points
 
 Critic = Callable[..., Tensor]
+#: The penalty, or with ``return_norms`` the penalty and the norms.
+Result = Tensor | tuple[Tensor, Tensor]
+
+
+@overload
+def r1_penalty(
+    critic: Critic,
+    real: Tensor,
+    *,
+    gamma: float = ...,
+    return_norms: Literal[False] = ...,
+    **shared: Unpack[Keywords],
+) -> Tensor: ...
+
+
+@overload
+def r1_penalty(
+    critic: Critic,
+    real: Tensor,
+    *,
+    gamma: float = ...,
+    return_norms: Literal[True],
+    **shared: Unpack[Keywords],
+) -> tuple[Tensor, Tensor]: ...
 
 
 def r1_penalty(
     critic: Critic, real: Tensor, *, gamma: float = 10.0, **shared: Unpack[Shared]
-) -> Any:
+) -> Result:
     r"""R1: the squared gradient norm on real samples.
 
     .. math:: \frac\gamma2 \, \frac1B \sum_b \left\| \nabla_{x_b} D(x_b) \right\|_2^2
 
     Args:
-        critic: maps ``[B, *]`` to scores ``[B]`` or ``[B, *]``; every entry counts.
+        critic: maps ``[B, *]`` to scores of any shape, such as ``[B]``; every entry counts.
         real: real samples, ``[B, *]``, as for :func:`wgan_fast.fast_gradient_penalty`. Detached.
         gamma: the weight, at least 0.
         shared: the keywords that all penalties share, from ``generator`` to ``return_norms``: see
@@ -48,9 +72,31 @@ def r1_penalty(
     return _on_samples(critic, real, "real", gamma, shared)
 
 
+@overload
+def r2_penalty(
+    critic: Critic,
+    fake: Tensor,
+    *,
+    gamma: float = ...,
+    return_norms: Literal[False] = ...,
+    **shared: Unpack[Keywords],
+) -> Tensor: ...
+
+
+@overload
+def r2_penalty(
+    critic: Critic,
+    fake: Tensor,
+    *,
+    gamma: float = ...,
+    return_norms: Literal[True],
+    **shared: Unpack[Keywords],
+) -> tuple[Tensor, Tensor]: ...
+
+
 def r2_penalty(
     critic: Critic, fake: Tensor, *, gamma: float = 10.0, **shared: Unpack[Shared]
-) -> Any:
+) -> Result:
     r"""R2: the squared gradient norm on generated samples.
 
     .. math:: \frac\gamma2 \, \frac1B \sum_b \left\| \nabla_{\tilde x_b} D(\tilde x_b) \right\|_2^2
@@ -67,13 +113,37 @@ def r2_penalty(
     return _on_samples(critic, fake, "fake", gamma, shared)
 
 
-def _on_samples(critic: Critic, samples: Tensor, name: str, gamma: float, shared: Shared) -> Any:
+def _on_samples(critic: Critic, samples: Tensor, name: str, gamma: float, shared: Shared) -> Result:
     weight = checks.check_number(gamma, "gamma") / 2
     options = options_of(shared)
     checks.check_samples(samples, name)
     return penalise(
         critic, samples_as_points(samples), samples.shape[0], weight, Term(target=0.0), options
     )
+
+
+@overload
+def dragan_penalty(
+    critic: Critic,
+    real: Tensor,
+    *,
+    lambda_gp: float = ...,
+    target: float = ...,
+    return_norms: Literal[False] = ...,
+    **shared: Unpack[Keywords],
+) -> Tensor: ...
+
+
+@overload
+def dragan_penalty(
+    critic: Critic,
+    real: Tensor,
+    *,
+    lambda_gp: float = ...,
+    target: float = ...,
+    return_norms: Literal[True],
+    **shared: Unpack[Keywords],
+) -> tuple[Tensor, Tensor]: ...
 
 
 def dragan_penalty(
@@ -83,7 +153,7 @@ def dragan_penalty(
     lambda_gp: float = 10.0,
     target: float = 1.0,
     **shared: Unpack[Shared],
-) -> Any:
+) -> Result:
     r"""DRAGAN: the penalty of WGAN-GP in the surroundings of the real samples.
 
     .. math:: \lambda \, \frac1B \sum_b \left( \left\| \nabla D(\hat x_b) \right\|_2 - target
@@ -93,7 +163,7 @@ def dragan_penalty(
     with one number ``std(x)`` for the batch, and a number of its own in ``u`` for each entry.
 
     Args:
-        critic: maps ``[B, *]`` to scores ``[B]`` or ``[B, *]``; every entry counts.
+        critic: maps ``[B, *]`` to scores of any shape, such as ``[B]``; every entry counts.
         real: real samples :math:`x`, ``[B, *]``, as for :func:`wgan_fast.fast_gradient_penalty`.
             Detached.
         lambda_gp: the weight :math:`\lambda`, at least 0.
@@ -121,6 +191,34 @@ def dragan_penalty(
     return penalise(critic, samples_as_points(perturbed), real.shape[0], lambda_gp, term, options)
 
 
+@overload
+def wgan_div_penalty(
+    critic: Critic,
+    real: Tensor,
+    fake: Tensor,
+    *,
+    k: float = ...,
+    p: float = ...,
+    epsilon: Tensor | None = ...,
+    return_norms: Literal[False] = ...,
+    **shared: Unpack[Keywords],
+) -> Tensor: ...
+
+
+@overload
+def wgan_div_penalty(
+    critic: Critic,
+    real: Tensor,
+    fake: Tensor,
+    *,
+    k: float = ...,
+    p: float = ...,
+    epsilon: Tensor | None = ...,
+    return_norms: Literal[True],
+    **shared: Unpack[Keywords],
+) -> tuple[Tensor, Tensor]: ...
+
+
 def wgan_div_penalty(
     critic: Critic,
     real: Tensor,
@@ -130,14 +228,14 @@ def wgan_div_penalty(
     p: float = 6.0,
     epsilon: Tensor | None = None,
     **shared: Unpack[Shared],
-) -> Any:
+) -> Result:
     r"""WGAN-div: a power of the gradient norm, without a target.
 
     .. math:: k \, \frac1B \sum_b \left\| \nabla_{\hat x_b} D(\hat x_b) \right\|_2^p, \qquad
               \hat x_b = \epsilon_b \, x_b + (1 - \epsilon_b) \, \tilde x_b
 
     Args:
-        critic: maps ``[B, *]`` to scores ``[B]`` or ``[B, *]``; every entry counts.
+        critic: maps ``[B, *]`` to scores of any shape, such as ``[B]``; every entry counts.
         real: real samples :math:`x`, ``[B, *]``, as for :func:`wgan_fast.fast_gradient_penalty`.
             Detached.
         fake: generated samples :math:`\tilde x`, the same shape, dtype and device. Detached.
@@ -164,6 +262,32 @@ def wgan_div_penalty(
     return penalise(critic, points, real.shape[0], k, Term(target=0.0, power=p), options)
 
 
+@overload
+def max_gradient_penalty(
+    critic: Critic,
+    real: Tensor,
+    fake: Tensor,
+    *,
+    lambda_gp: float = ...,
+    epsilon: Tensor | None = ...,
+    return_norms: Literal[False] = ...,
+    **shared: Unpack[KeywordsOfMaximum],
+) -> Tensor: ...
+
+
+@overload
+def max_gradient_penalty(
+    critic: Critic,
+    real: Tensor,
+    fake: Tensor,
+    *,
+    lambda_gp: float = ...,
+    epsilon: Tensor | None = ...,
+    return_norms: Literal[True],
+    **shared: Unpack[KeywordsOfMaximum],
+) -> tuple[Tensor, Tensor]: ...
+
+
 def max_gradient_penalty(
     critic: Critic,
     real: Tensor,
@@ -172,7 +296,7 @@ def max_gradient_penalty(
     lambda_gp: float = 10.0,
     epsilon: Tensor | None = None,
     **shared: Unpack[Shared],
-) -> Any:
+) -> Result:
     r"""MaxGP: the square of the largest gradient norm in the batch.
 
     .. math:: \lambda \, \max_b \left\| \nabla_{\hat x_b} D(\hat x_b) \right\|_2^2, \qquad
@@ -181,7 +305,7 @@ def max_gradient_penalty(
     The largest slope that the batch shows is a lower bound of the critic's Lipschitz constant.
 
     Args:
-        critic: maps ``[B, *]`` to scores ``[B]`` or ``[B, *]``; every entry counts.
+        critic: maps ``[B, *]`` to scores of any shape, such as ``[B]``; every entry counts.
         real: real samples :math:`x`, ``[B, *]``, as for :func:`wgan_fast.fast_gradient_penalty`.
             Detached.
         fake: generated samples :math:`\tilde x`, the same shape, dtype and device. Detached.
