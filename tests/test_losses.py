@@ -1,4 +1,4 @@
-"""The losses, weight clipping, and lazy regularisation."""
+"""The losses, and weight clipping."""
 
 import pytest
 import torch
@@ -7,13 +7,10 @@ from torch import nn
 from tests.comparing import assert_close
 from tests.textbook_family import cross_entropy
 from wgan_fast import (
-    Lazy,
     clip_weights_,
-    fast_gradient_penalty,
     gan_critic_loss,
     minimax_generator_loss,
     non_saturating_generator_loss,
-    r1_penalty,
     wasserstein_critic_loss,
     wasserstein_generator_loss,
 )
@@ -107,43 +104,3 @@ def test_clip_weights_says_what_is_wrong():
         clip_weights_(nn.Linear(1, 1), 0)
     with pytest.raises(ValueError, match=r"c must be a finite number >= 0, but it is -1"):
         clip_weights_(nn.Linear(1, 1), -1)
-
-
-def test_lazy_takes_every_kth_step_times_k():
-    critic, real = nn.Linear(3, 1), torch.randn(4, 3)
-    lazily = Lazy(every=4)
-    values = [lazily(r1_penalty, critic, real, gamma=2.0) for _ in range(9)]
-    full = r1_penalty(critic, real, gamma=2.0)
-    assert [value.item() for value in values] == [
-        4 * full.item() if step % 4 == 0 else 0.0 for step in range(9)
-    ]
-    assert values[0].requires_grad
-    assert lazily.step == 9
-
-
-def test_lazy_calls_the_critic_at_its_turn_only():
-    calls = []
-    critic = nn.Linear(3, 1)
-    critic.register_forward_hook(lambda *_: calls.append(1))
-    real, fake = torch.randn(2, 4, 3)
-    lazily = Lazy(every=3)
-    for _ in range(6):
-        lazily(fast_gradient_penalty, critic, real, fake)
-    assert len(calls) == 2
-
-
-def test_lazy_can_be_resumed():
-    critic, real = nn.Linear(3, 1), torch.randn(4, 3)
-    resumed = Lazy(every=4)
-    resumed.step = 3
-    assert resumed(r1_penalty, critic, real) == 0
-    assert resumed(r1_penalty, critic, real) > 0
-
-
-def test_lazy_says_what_is_wrong():
-    with pytest.raises(TypeError, match=r"every must be an integer, but it is 2\.5"):
-        Lazy(2.5)
-    with pytest.raises(ValueError, match="every must be at least 1, but it is 0"):
-        Lazy(0)
-    with pytest.raises(TypeError, match="penalty must return one tensor, but it returned a tuple"):
-        Lazy()(r1_penalty, nn.Linear(3, 1), torch.randn(4, 3), return_norms=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ._penalise import checks
+from ._penalise import checks, draws
 
 
 class Lazy:
@@ -27,14 +28,19 @@ class Lazy:
         every: ``k``, at least 1; 1 computes the penalty at each call.
 
     Attributes:
-        step: how many calls there have been. Save and set it to resume a training run.
+        step: how many calls there have been. :meth:`state_dict` and :meth:`load_state_dict` save
+            it and bring it back, to resume a training run.
 
     Raises:
         TypeError: if ``every`` is not an integer, or the penalty is not a single tensor, as with
             ``return_norms=True``.
         ValueError: if ``every`` is below 1.
 
-    Gradients: those of the penalty, times ``k``. The zero in between has no graph.
+    Returns, when called with a penalty and its arguments: the penalty times ``k``, or a zero of the
+    dtype, device and shape that the penalty would have.
+
+    Gradients: those of the penalty, times ``k``. The zero in between can be differentiated like a
+    penalty, which leaves the gradients of all parameters as they were.
 
     Source: Karras et al., "Analyzing and Improving the Image Quality of StyleGAN",
     arXiv 1912.04958, section 3.1; ``k = 16`` for R1.
@@ -46,26 +52,86 @@ class Lazy:
         >>> penalties = [lazily(r1_penalty, critic, real, gamma=10.0) for _ in range(32)]
         >>> [step for step, penalty in enumerate(penalties) if penalty != 0]
         [0, 16]
+        >>> lazily.state_dict()
+        {'step': 32, 'every': 16}
     """
 
     def __init__(self, every: int = 16) -> None:
-        if isinstance(every, bool) or not isinstance(every, int):
-            raise TypeError(f"every must be an integer, but it is {checks.describe(every)}")
-        if every < 1:
-            raise ValueError(f"every must be at least 1, but it is {every}")
+        _check_count(every, "every", least=1)
         self.every = every
         self.step = 0
+        self._last: _Call | None = None
 
     def __call__(self, penalty: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """``every * penalty(*args, **kwargs)`` if it is its turn, otherwise a zero."""
         its_turn = self.step % self.every == 0
         self.step += 1
+        whole = functools.partial(penalty, *args, **kwargs)  # with what a partial was given before
+        named = whole.keywords
+        given = (*whole.args, named.get("real"), named.get("fake"), *named.values())
+        samples = next((x for x in given if isinstance(x, Tensor)), None)
         if not its_turn:
-            return torch.zeros(())  # on the CPU: it can be added to a number on any device
-        value = penalty(*args, **kwargs)
+            return self._zero(samples, named)
+        value = whole()
         if not isinstance(value, Tensor):
             raise TypeError(
                 f"penalty must return one tensor, but it returned a {type(value).__name__}; "
                 "leave return_norms=False"
             )
+        self._last = _Call(_batch_of(samples), value.shape, value.dtype, value.device)
         return self.every * value
+
+    def state_dict(self) -> dict[str, int]:
+        """What a training run needs to go on: ``step`` and ``every``."""
+        return {"step": self.step, "every": self.every}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Goes on from what :meth:`state_dict` returned.
+
+        Raises:
+            TypeError: if ``state`` is not a mapping, or its values are not integers.
+            ValueError: if its keys are not "step" and "every", or its values are too small.
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be what state_dict() returned, but it is {state!r:.60}")
+        if set(state) != {"step", "every"}:
+            raise ValueError(
+                f"state must hold 'step' and 'every', but its keys are {list(state)!r:.60}"
+            )
+        _check_count(state["step"], "step", least=0)
+        _check_count(state["every"], "every", least=1)
+        self.step, self.every = state["step"], state["every"]
+
+    def _zero(self, samples: Tensor | None, keywords: Mapping[str, Any]) -> Tensor:
+        """What stands for the penalty between two turns; no leaf, as a penalty is none."""
+        last = self._last or _Call(0, (), torch.float32, torch.device("cpu"))
+        batch, shape, dtype, device = _batch_of(samples), last.shape, last.dtype, last.device
+        if "reduction" in keywords:
+            each = keywords["reduction"] == "none"
+            shape = (draws.size_of_subset(keywords.get("subset") or 1.0, batch),) if each else ()
+        elif shape and last.batch:
+            shape = (draws.size_of_subset(shape[0] / last.batch, batch),)
+        if samples is not None:
+            dtype = torch.float64 if samples.dtype == torch.float64 else dtype
+            device = samples.device
+        return torch.zeros(shape, dtype=dtype, device=device, requires_grad=True).clone()
+
+
+class _Call(NamedTuple):
+    """The batch that a penalty was called with, and what it returned."""
+
+    batch: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+
+def _batch_of(samples: Tensor | None) -> int:
+    return samples.size(0) if samples is not None and samples.dim() > 0 else 0
+
+
+def _check_count(value: Any, name: str, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, but it is {checks.describe(value)}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, but it is {value}")

@@ -46,9 +46,14 @@ def draw_like(
     return drawn.to(samples.device)
 
 
+def size_of_subset(subset: float, batch: int) -> int:
+    """How many samples of a batch make a part of it."""
+    return max(1, round(subset * batch))
+
+
 def draw_subset(subset: float, batch: int, generator: torch.Generator | None) -> Tensor:
     """The indices of a random part of the batch, in order, on the CPU."""
-    count = max(1, round(subset * batch))
+    count = size_of_subset(subset, batch)
     device = "cpu" if generator is None else generator.device
     return torch.randperm(batch, generator=generator, device=device)[:count].sort().values.cpu()
 
