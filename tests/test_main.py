@@ -78,3 +78,18 @@ def test_a_penalty_that_does_not_work_is_an_exit_status(monkeypatch, capsys):
     monkeypatch.setattr(report, "works", lambda device: False)
     assert report.main() == 1
     assert "fast_gradient_penalty: FAILED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_reader_may_have_seen_enough(buffered):
+    """As in ``python -m wgan_fast | head -1``: neither a traceback nor a word at the end."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", *([] if buffered else ["-u"]), "-m", "wgan_fast"],
+        cwd=PACKAGE.parent,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(PACKAGE.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as command:
+        command.stdout.close()
+        assert command.stderr.read() == b""
+    assert command.returncode == 1
