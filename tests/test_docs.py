@@ -1,0 +1,36 @@
+"""The tables of keywords in the documents are those of the code."""
+
+import inspect
+import re
+from pathlib import Path
+
+from wgan_fast import fast_gradient_penalty
+from wgan_fast._penalise.options import Shared
+
+ROOT = Path(__file__).parents[1]
+
+
+def table(path, header):
+    """``{name: its row}``, from the table with this header."""
+    rows = (ROOT / path).read_text().partition(header)[2].partition("\n\n")[0].splitlines()
+    return {
+        name: row
+        for row in rows
+        if row.startswith("| `")
+        for name in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
+
+
+def test_the_readme_has_every_argument_with_its_default():
+    rows = table("README.md", "| argument | default | meaning |")
+    parameters = inspect.signature(fast_gradient_penalty).parameters
+    assert set(rows) == set(parameters)
+    for name, parameter in parameters.items():
+        default = rows[name].split("|")[2].strip().strip("`")
+        if parameter.default not in (None, (), parameter.empty):
+            assert default in (str(parameter.default), f'"{parameter.default}"'), name
+
+
+def test_the_list_of_variants_has_every_shared_keyword():
+    rows = table("docs/variants.md", "| keyword | default | |")
+    assert set(rows) == Shared.__optional_keys__
