@@ -1,6 +1,6 @@
 // random_interpolate and interpolate: a random point between each real and fake sample.
 //
-//   out[b, i]       = fma(epsilon_b, real[b, i] - fake[b, i], fake[b, i])
+//   out[b, i]       = fma(epsilon_b, real[b, i], fma(-epsilon_b, fake[b, i], fake[b, i]))
 //   grad_real[b, i] = epsilon_b * grad[b, i],   grad_fake[b, i] = (1 - epsilon_b) * grad[b, i]
 //
 // Source: Gulrajani et al., arXiv 1704.00028, algorithm 1 lines 5 and 6.
@@ -36,7 +36,8 @@ void interpolate(const InterpolateArgs<T>& args, bool past_caches, int64_t begin
         T* __restrict out = output.open(piece.at);
         for (int64_t i = 0; i < piece.n; ++i) {
           const compute_t<T> from = widen(fake[i]);
-          out[i] = narrow<T>(multiply_add(epsilon[i], widen(real[i]) - from, from));
+          const compute_t<T> rest = multiply_add(-epsilon[i], from, from);
+          out[i] = narrow<T>(multiply_add(epsilon[i], widen(real[i]), rest));
         }
         output.close(piece.at, piece.n);
       });

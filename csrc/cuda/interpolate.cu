@@ -1,6 +1,6 @@
 // random_interpolate and interpolate: a random point between each real and fake sample.
 //
-//   out[b, i]       = fma(epsilon_b, real[b, i] - fake[b, i], fake[b, i])
+//   out[b, i]       = fma(epsilon_b, real[b, i], fma(-epsilon_b, fake[b, i], fake[b, i]))
 //   grad_real[b, i] = epsilon_b * grad[b, i],   grad_fake[b, i] = (1 - epsilon_b) * grad[b, i]
 //
 // Source: Gulrajani et al., arXiv 1704.00028, algorithm 1 lines 5 and 6.
@@ -33,7 +33,7 @@ struct Interpolate {
 
   __device__ Factor row(int64_t b) const { return epsilon_of(epsilon, b); }
   __device__ void apply(Factor factor, const Factor* x, Factor* y) const {
-    y[0] = multiply_add(factor, x[0] - x[1], x[1]);
+    y[0] = multiply_add(factor, x[0], multiply_add(-factor, x[1], x[1]));
   }
 };
 

@@ -14,8 +14,6 @@ from tests.ops.operators.norm_penalty import norms_of
 from wgan_fast.ops import REGISTRY
 
 inf, nan = math.inf, math.nan
-#: The backends that may be given samples more than half of the range apart.
-WITHOUT_OVERFLOW = ["reference"]
 each_backend = pytest.mark.parametrize("backend", BACKENDS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype)[6:])
 
@@ -78,7 +76,7 @@ def test_mixing_of_every_magnitude(backend, dtype):
         check_operator(backend, "interpolate_backward", (real, epsilon), f"epsilon {factor}")
 
 
-@pytest.mark.parametrize("backend", WITHOUT_OVERFLOW)
+@each_backend
 @each_dtype
 @pytest.mark.parametrize("dim", [1, 3, 32, 1000])
 def test_mixing_at_the_end_of_the_range(backend, dtype, dim):
