@@ -104,11 +104,11 @@ def fast_gradient_penalty(
             same state of the module, and random draws go on. With "none" and "max", and for
             parameters with hooks, the critic is called again in the backward pass. Samples that
             meet in the critic (minibatch statistics) meet within a slice only; that is warned of.
-        backend: "auto" takes the compiled kernels where there are any, "native" insists on them,
-            "reference" is plain PyTorch.
+        backend: "auto" takes the compiled kernels where there are any, and plain PyTorch where
+            there are none; "native" insists on the kernels, "pytorch" does without, "reference" is
+            what the kernels are compared with, slow and easy to read.
         double_backward: "pruned" leaves out of the double backward what is zero by construction,
-            replaces its convolutions, and on some processors its linear layers, by faster ones, and
-            switches attention and recurrent networks to backends that can be differentiated twice;
+            replaces its convolutions by faster ones, and switches attention and recurrent networks to backends that can be differentiated twice;
             the numbers are PyTorch's. "plain" is PyTorch's own double backward.
             "finite_difference" is for a critic that cannot be differentiated twice: the same value,
             and its parameter gradient by a central difference of first-order passes. It takes the
@@ -141,9 +141,11 @@ def fast_gradient_penalty(
     to any order, with ``chunk_size`` or finite differences to the first. Zero for a sample whose
     gradient norm is zero. Under ``torch.no_grad()`` the value is the same and has no graph.
 
-    Numerics: norms and penalty are computed in float32 (float64 for float64 samples) from sums in
-    float64 on the CPU; they do not depend on the number of threads. The same seed draws the same
-    mixing factors on every backend and device, in every dtype, chunked or not.
+    Numerics: norms and penalty are computed in float32 (float64 for float64 samples), by the CPU
+    kernels from sums in float64; they do not depend on the number of threads. The same seed draws
+    the same mixing factors on every device, in every dtype, chunked or not. The kernels and
+    "reference" draw by Philox, from one number of the generator; plain PyTorch draws other factors,
+    by ``torch.rand``.
 
     Source: Gulrajani et al., "Improved Training of Wasserstein GANs", arXiv 1704.00028, equation 3
     and algorithm 1; one-sided: Petzka et al., arXiv 1709.08894.

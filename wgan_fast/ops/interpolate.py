@@ -29,7 +29,7 @@ def interpolate(real: Tensor, fake: Tensor, epsilon: Tensor, *, backend: str = "
         fake: samples :math:`\tilde x`, the same shape, dtype and device.
         epsilon: mixing factors, ``[B]``, on the same device; float64 if the samples are, else
             float32.
-        backend: "auto", "native" or "reference".
+        backend: "auto", "native", "pytorch" or "reference".
 
     Returns:
         ``[B, *]``, the dtype of ``real``, its samples laid out like those of ``real``.

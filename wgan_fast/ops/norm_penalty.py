@@ -46,7 +46,7 @@ def norm_penalty(
         scale: the factor of every summand, at least 0; ``lambda_gp / B`` makes WGAN-GP's mean.
         reduce: sum over the batch; otherwise return each sample's summand.
         norm: 2, or 1 or ``math.inf``, for which there is plain PyTorch only.
-        backend: "auto", "native" or "reference".
+        backend: "auto", "native", "pytorch" or "reference".
 
     Returns:
         ``(penalty, norms)``: a scalar (``[B]`` if not ``reduce``) and ``[B]``, both float64 for

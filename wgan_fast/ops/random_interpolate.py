@@ -35,7 +35,7 @@ def random_interpolate(
             graph reads it anew at every replay).
         first_sample: the index of the first sample in the whole batch, when this is a slice of it,
             at least 0.
-        backend: "auto", "native" or "reference".
+        backend: "auto", "native", "pytorch" or "reference".
 
     Returns:
         ``[B, *]``, the dtype of ``real``, its samples laid out like those of ``real``.
