@@ -71,6 +71,7 @@ def test_the_way_out_is_named_where_the_penalty_is_differentiated(
         assert ('double_backward="pruned"' in str(info.value)) == (double_backward == "plain")
 
 
+@pytest.mark.filterwarnings("ignore:the critic's score of a sample depends")  # pdist's does
 @every_function
 @exact
 def test_slices_say_so_at_once(function, cause, double_backward):

@@ -66,7 +66,7 @@ class _Watched(functools.partial):
     def __call__(self, points: Tensor, *args: Any, **kwargs: Any) -> Any:
         scores = super().__call__(points, *args, **kwargs)
         if self._outputs is not None:
-            if isinstance(scores, Tensor) and scores.dim() > 0 and len(scores) == len(points):
+            if isinstance(scores, Tensor) and _has_rows(scores, len(points)):
                 _look(scores, points, self._outputs)
             self._outputs = None
         return scores
@@ -80,6 +80,11 @@ class _Watched(functools.partial):
                 self._outputs.append((name, layer, first))
 
         return note
+
+
+def _has_rows(scores: Tensor, count: int) -> bool:
+    """Whether the first dimension is that of the samples, and surely no other."""
+    return scores.dim() > 0 and len(scores) == count and count not in scores.shape[1:]
 
 
 def _look(scores: Tensor, points: Tensor, outputs: list[Output]) -> None:

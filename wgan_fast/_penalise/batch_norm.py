@@ -30,7 +30,7 @@ _BATCH_NORMS = (
 
 #: Of each critic that was called: the layers that it called in evaluation mode. Once one of these
 #: trains, it is looked at again.
-_in_evaluation: PerCritic[weakref.WeakSet[torch.nn.Module]] = PerCritic()
+_in_evaluation: PerCritic[tuple[weakref.ref[torch.nn.Module], ...]] = PerCritic()
 
 _NOTHING = contextlib.nullcontext()
 
@@ -47,9 +47,14 @@ def watching(
     if module is None:
         return _NOTHING
     silent = _in_evaluation.get(critic, module)
-    if silent is not None and not any(layer.training for layer in silent):
-        return _NOTHING
-    return _Watch(critic, module)
+    if silent is None or any(_trains(layer) for layer in silent):
+        return _Watch(critic, module)
+    return _NOTHING
+
+
+def _trains(reference: weakref.ref[torch.nn.Module]) -> bool:
+    layer = reference()
+    return layer is not None and layer.training
 
 
 class _Watch(AbstractContextManager[None]):
@@ -80,7 +85,7 @@ class _Watch(AbstractContextManager[None]):
         if error is not None:
             return
         called = [layer for layer in self._names if layer in self._called]
-        silent = weakref.WeakSet[torch.nn.Module](layer for layer in called if not layer.training)
+        silent = tuple(weakref.ref(layer) for layer in called if not layer.training)
         _in_evaluation.put(self._critic, self._module, silent)
         names = [f"{self._names[x]} ({type(x).__name__})" for x in called if x.training]
         if names:

@@ -37,6 +37,8 @@ def _owner_of(critic: Any, module: torch.nn.Module | None) -> Any:
     """What lives as long as the critic does: a lambda may be another one at every call."""
     if module is not None:
         return module
+    if isinstance(critic, functools.partial):
+        return _owner_of(critic.func, None)
     for cell in getattr(critic, "__closure__", None) or ():
         with contextlib.suppress(ValueError):  # it may be empty
             if isinstance(cell.cell_contents, torch.nn.Module):
