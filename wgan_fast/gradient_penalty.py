@@ -108,12 +108,13 @@ def fast_gradient_penalty(
             there are none; "native" insists on the kernels, "pytorch" does without, "reference" is
             what the kernels are compared with, slow and easy to read.
         double_backward: "pruned" leaves out of the double backward what is zero by construction,
-            replaces its convolutions by faster ones, and switches attention and recurrent networks to backends that can be differentiated twice;
-            the numbers are PyTorch's. "plain" is PyTorch's own double backward.
-            "finite_difference" is for a critic that cannot be differentiated twice: the same value,
-            and its parameter gradient by a central difference of first-order passes. It takes the
-            score of a sample to depend on that sample alone, and to be one row of the scores;
-            :class:`wgan_fast.FiniteDifference` sets its step. "exact" is an older name of "pruned".
+            replaces its convolutions by faster ones, and switches attention and recurrent networks
+            to backends that can be differentiated twice; the numbers are PyTorch's ("exact" is the
+            same). "plain" is PyTorch's own double backward. "finite_difference" is for a critic
+            that cannot be differentiated twice: the same value, and its parameter gradient by a
+            central difference of first-order passes. It takes the score of a sample to depend on
+            that sample alone, and to be one row of the scores; :class:`wgan_fast.FiniteDifference`
+            sets its step.
         norm: of the input gradient: 2; 1, which is dual to the maximum norm of the samples (the
             critic becomes Lipschitz with respect to their largest difference in any entry); or
             ``math.inf``, dual to their 1-norm. Both in plain PyTorch. Banach WGAN's

@@ -30,7 +30,7 @@ _BATCH_NORMS = (
 
 #: Of each critic that was called: the layers that it called in evaluation mode. Once one of these
 #: trains, it is looked at again.
-_in_evaluation: PerCritic[tuple[weakref.ref[torch.nn.Module], ...]] = PerCritic()
+_in_evaluation: PerCritic[list[weakref.ref[torch.nn.Module]]] = PerCritic()
 
 _NOTHING = contextlib.nullcontext()
 
@@ -85,7 +85,8 @@ class _Watch(AbstractContextManager[None]):
         if error is not None:
             return
         called = [layer for layer in self._names if layer in self._called]
-        silent = tuple(weakref.ref(layer) for layer in called if not layer.training)
+        silent: list[weakref.ref[torch.nn.Module]]
+        silent = [weakref.ref(layer) for layer in called if not layer.training]
         _in_evaluation.put(self._critic, self._module, silent)
         names = [f"{self._names[x]} ({type(x).__name__})" for x in called if x.training]
         if names:
