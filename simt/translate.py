@@ -47,13 +47,13 @@ def translate(source: str) -> str:
 
 def translate_folder(csrc: Path, out: Path) -> None:
     """Writes ``csrc/cuda``, translated, and ``csrc/common``, as it is, below ``out``."""
-    for room in ("cuda", "common"):
-        (out / room).mkdir(parents=True, exist_ok=True)
-        for path in sorted((csrc / room).iterdir()):
+    for folder in ("cuda", "common"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+        for path in sorted((csrc / folder).iterdir()):
             text = path.read_text()
-            if room == "cuda":
+            if folder == "cuda":
                 text = f'#line 1 "{path}"\n{translate(text)}'
-            target = out / room / path.name
+            target = out / folder / path.name
             if not target.exists() or target.read_text() != text:
                 target.write_text(text)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.second_order.twice import assert_exact, points
-from wgan_fast.second_order.layers import convolution_backward as room
+from wgan_fast.second_order.layers import convolution_backward as backward
 from wgan_fast.second_order.layers.convolution_backward import Geometry
 
 theirs = torch.ops.aten.convolution_backward.default
@@ -29,11 +29,11 @@ def without_theirs(monkeypatch):
     def refuse(*_):
         raise AssertionError("PyTorch's way was taken")
 
-    monkeypatch.setattr(room, "_backward", refuse)
+    monkeypatch.setattr(backward, "_backward", refuse)
 
 
 @pytest.mark.usefixtures("without_theirs")
-@pytest.mark.parametrize("windows", [1, room.WINDOWS], ids=["sample by sample", "at once"])
+@pytest.mark.parametrize("windows", [1, backward.WINDOWS], ids=["sample by sample", "at once"])
 @pytest.mark.parametrize(
     ("input", "weight", "geometry"),
     [
@@ -43,9 +43,9 @@ def without_theirs(monkeypatch):
     ids=["sound", "image"],
 )
 def test_the_input_of_few_channels(monkeypatch, windows, input, weight, geometry):
-    monkeypatch.setattr(room, "WINDOWS", windows)
+    monkeypatch.setattr(backward, "WINDOWS", windows)
     values = case(input, weight, geometry)
-    assert_exact([room.input_gradient(*values)], [expected(*values)[0]])
+    assert_exact([backward.input_gradient(*values)], [expected(*values)[0]])
 
 
 @pytest.mark.usefixtures("without_theirs")
@@ -61,7 +61,7 @@ def test_the_input_of_few_channels(monkeypatch, windows, input, weight, geometry
 )
 def test_the_weight_that_is_wide_or_goes_over_long_rows(input, weight, geometry):
     values = case(input, weight, geometry)
-    assert_exact([room.weight_gradient(*values)], [expected(*values)[1]])
+    assert_exact([backward.weight_gradient(*values)], [expected(*values)[1]])
 
 
 def test_everything_else_is_pytorch_s(without_theirs):
@@ -71,9 +71,9 @@ def test_everything_else_is_pytorch_s(without_theirs):
         case((2, 5, 4, 4), (5, 1, 4, 4), grouped),
     ):
         with pytest.raises(AssertionError, match="PyTorch's way"):
-            room.input_gradient(*values)
+            backward.input_gradient(*values)
         with pytest.raises(AssertionError, match="PyTorch's way"):
-            room.weight_gradient(*values)
+            backward.weight_gradient(*values)
     # As wide as its output, but the stride leaves a rest: 4x4 would be computed for 3x3.
     with pytest.raises(AssertionError, match="PyTorch's way"):
-        room.weight_gradient(*case((2, 5, 6, 6), (6, 5, 3, 3), plain(2, 2, 1)))
+        backward.weight_gradient(*case((2, 5, 6, 6), (6, 5, 3, 3), plain(2, 2, 1)))
