@@ -17,11 +17,6 @@ from ._layout import compute_dtype
 _DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise RuntimeError(message)
-
-
 def check_dense_pair(real: Any, fake: Any) -> None:
     """Both must be tensors that one can ask for their strides."""
     check_dense(real, "real", "[B, *]")
@@ -40,34 +35,39 @@ def check_draw(seed: Any, first_sample: Any) -> None:
 
 def check_samples(x: Tensor, name: str) -> None:
     """``x`` must be ``[B, *]`` of one of the four dtypes."""
-    _check(x.dim() >= 1, f"{name} must have a batch dimension, but it is 0-dimensional")
-    expected = "float64, float32, float16 or bfloat16"
-    _check(x.dtype in _DTYPES, f"{name} must be {expected}, but it is {x.dtype}")
+    if x.dim() < 1:
+        raise RuntimeError(f"{name} must have a batch dimension, but it is 0-dimensional")
+    if x.dtype not in _DTYPES:
+        expected = "float64, float32, float16 or bfloat16"
+        raise RuntimeError(f"{name} must be {expected}, but it is {x.dtype}")
 
 
 def check_pair(real: Tensor, fake: Tensor) -> None:
     """``fake`` must be like ``real``."""
     check_samples(real, "real")
     check_samples(fake, "fake")
-    same = (real.shape, real.dtype, real.device) == (fake.shape, fake.dtype, fake.device)
-    _check(same, "real and fake must have the same shape, dtype, device and inner strides")
+    if real.shape != fake.shape or real.dtype != fake.dtype or real.device != fake.device:
+        raise RuntimeError(
+            "real and fake must have the same shape, dtype, device and inner strides"
+        )
 
 
 def check_vector(values: Tensor, name: str, x: Tensor, size: int) -> None:
     """``values`` must be ``size`` numbers of the compute dtype, beside the samples ``x``."""
-    _check(
-        values.numel() == size and values.is_contiguous(),
-        f"{name} must be contiguous with {size} elements, but it has {values.numel()}",
-    )
+    if values.numel() != size or not values.is_contiguous():
+        raise RuntimeError(
+            f"{name} must be contiguous with {size} elements, but it has {values.numel()}"
+        )
     dtype = compute_dtype(x.dtype)
-    _check(values.dtype == dtype, f"{name} must be {dtype}, but it is {values.dtype}")
-    _check(values.device == x.device, f"{name} is on another device than the samples")
+    if values.dtype != dtype:
+        raise RuntimeError(f"{name} must be {dtype}, but it is {values.dtype}")
+    if values.device != x.device:
+        raise RuntimeError(f"{name} is on another device than the samples")
 
 
 def check_seed(seed: Tensor, x: Tensor) -> None:
     """``seed`` must be one int64 number, on the CPU or beside the samples ``x``."""
-    _check(seed.numel() == 1 and seed.dtype == torch.int64, "seed must be one int64 number")
-    _check(
-        seed.device.type == "cpu" or seed.device == x.device,
-        "seed must be on the CPU or on the device of the samples",
-    )
+    if seed.numel() != 1 or seed.dtype != torch.int64:
+        raise RuntimeError("seed must be one int64 number")
+    if seed.device.type != "cpu" and seed.device != x.device:
+        raise RuntimeError("seed must be on the CPU or on the device of the samples")
