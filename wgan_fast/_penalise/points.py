@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from .. import ops
+from ..ops._layout import as_rows
+from ..ops.interpolate import mix_quickly
 from . import checks, draws
 from .chunks import part_of
 from .options import Options
@@ -29,7 +31,11 @@ def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Op
         drawing = options.generator is not None and options.subset is not None
         factors = checks.check_epsilon(epsilon, real, None if drawing else options.generator)
     elif backend == "pytorch" or (backend == "auto" and not ops.has_kernels(real)):
-        factors = draws.draw_factors(options.generator, real)
+        drawn = draws.draw_factors(options.generator, real)
+        real = as_rows(real)
+        return lambda rows: mix_quickly(
+            part_of(real, rows), part_of(fake, rows), part_of(drawn, rows)
+        )
     else:
         seed = draws.draw_seed(options.generator, real)
         if options.subset is None:  # the rows are a slice

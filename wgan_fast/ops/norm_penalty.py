@@ -155,6 +155,9 @@ def _pytorch(
 ) -> tuple[Tensor, Tensor]:
     rows = gradients.reshape(len(gradients), -1)
     norms = torch.linalg.vector_norm(rows, dim=1, dtype=compute_dtype(gradients.dtype))
+    if reduce and power == 2:
+        distance = _distance(norms, target, one_sided)
+        return scale * torch.dot(distance, distance), norms
     penalty = term(norms, target, one_sided, power)
     return scale * (penalty.sum() if reduce else penalty), norms
 
