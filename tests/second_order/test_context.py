@@ -195,3 +195,25 @@ def test_inside_a_transform():
 
     per_sample = torch.func.vmap(gradients)(x[:, None])
     assert_exact([per_sample[:, 0]], [gradients(x)])
+
+
+def test_lambdas_written_on_one_line_are_remembered_by_their_modules():
+    """A checkpointed attention needs its layers again, whatever another critic had."""
+
+    def penalty(net, x):
+        return penalty_with(lambda x: net(x), x, module=None)
+
+    penalty(mlp(4, 8, 1), points(2, 4)).backward()
+    assert modes_of(lambda net: lambda x: net(x), mlp(4, 8, 1)) == [1, 0]
+    assert modes_of(lambda net: lambda x: net(x), mlp(4, 8, 1)) == [1, 0]
+
+
+def modes_of(wrap, net):
+    """Whether calls are intercepted, at the first call of a critic and at the second."""
+    modes = []
+    for _ in range(2):
+        critic = wrap(net)
+        with calling(critic, points(2, 4), module=None):
+            modes.append(len(_get_current_function_mode_stack()))
+            critic(points(2, 4))
+    return modes

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from .._per_critic import PerCritic
 from .._torch_internals import is_compiled
-from .per_critic import PerCritic
 from .warn import warn
 
 _BATCH_NORMS = (

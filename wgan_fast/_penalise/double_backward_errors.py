@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.autograd.graph import Node
 
+from .._per_critic import PerCritic
 from .._torch_internals import (
     function_of,
     input_gradient,
@@ -32,7 +33,6 @@ from .._torch_internals import (
     saved_tensors,
     transforms_active,
 )
-from .per_critic import PerCritic
 
 #: The critics in whose graphs nothing was found. They are not looked through again.
 _fine: PerCritic[bool] = PerCritic()

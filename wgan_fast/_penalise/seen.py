@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._per_critic import PerCritic
 from .._torch_internals import transforms_active
-from .per_critic import PerCritic
 
 
 class Seen:

@@ -10,7 +10,7 @@ For anybody who differentiates a function's gradient again:
   computed otherwise, one file for each kind (``layers``).
 - :func:`without_thresholds`: all of this for the smallest critics, too; for tests and benchmarks.
 
-It needs nothing but PyTorch, and of this package ``_torch_internals.py`` alone.
+It needs nothing but PyTorch, and of this package ``_torch_internals.py`` and ``_per_critic.py``.
 """
 
 from ._thresholds import without_thresholds

@@ -5,12 +5,12 @@ Nothing here changes a number, only whether it is worth while to compute it othe
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .._per_critic import PerCritic
 from ._layer import Replacing
 from ._thresholds import thresholds_apply
 from ._walk import Walk
@@ -104,18 +104,15 @@ def _pays(walk: Walk, points: Tensor, largest_work: float) -> bool:
     return gain + 2 * work / MULTIPLIED + weights / ADDED > cost
 
 
-_profiles: weakref.WeakKeyDictionary[Any, Profile] = weakref.WeakKeyDictionary()
+_profiles: PerCritic[Profile] = PerCritic()
 
 
 def profile_of(critic: Any, module: torch.nn.Module | None) -> Profile | None:
-    """The profile of a critic; None where there is nothing to remember it by.
-
-    A module is remembered, and of a function its code: a lambda is another one at every call.
-    """
-    key = module if module is not None else getattr(critic, "__code__", None)
-    if key is None:
+    """The profile of a critic; None where there is nothing to remember it by."""
+    if module is None and not hasattr(critic, "__code__"):
         return None
-    profile = _profiles.get(key)
+    profile = _profiles.get(critic, module)
     if profile is None:
-        profile = _profiles[key] = Profile()
+        profile = Profile()
+        _profiles.put(critic, module, profile)
     return profile
