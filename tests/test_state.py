@@ -101,7 +101,7 @@ class Scripted(nn.Module):
 
 def test_a_scripted_buffer_is_set_back():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", message=r"`?torch\.jit\.script`? is deprecated")
         critic = torch.jit.script(Scripted())
     real, _ = samples()
     r1_penalty(critic, real, **by_differences).backward()

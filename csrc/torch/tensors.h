@@ -9,6 +9,11 @@
 
 #include "../common/arguments.h"
 
+// Its name in the headers of torch 2.11.
+#ifndef STABLE_TORCH_ERROR_CODE_CHECK
+#define STABLE_TORCH_ERROR_CODE_CHECK TORCH_ERROR_CODE_CHECK
+#endif
+
 namespace wgan_fast {
 
 using torch::headeronly::ScalarType;

@@ -10,7 +10,6 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from benchmarks.flops import FlopCounter, flops_of
 from benchmarks.problems.operator_problem import IMPOSSIBLE
-from benchmarks.problems.operators import CASES
 from tests.critics import CRITICS
 from tests.second_order.convolutions import (
     GEOMETRIES,
@@ -19,6 +18,7 @@ from tests.second_order.convolutions import (
     replaced,
     small_critic,
 )
+from tests.second_order.operators import every_operator
 from tests.second_order.twice import (
     assert_exact,
     by_backward,
@@ -107,7 +107,7 @@ def test_every_critic(case):
         assert_exact(ours, theirs)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@every_operator
 def test_every_operator(case):
     if case.kind == IMPOSSIBLE:
         return  # without convolutions the same: see test_prune

@@ -10,8 +10,7 @@ import pytest
 from benchmarks.double_backward import PAGE, least, multiple, ours, textbook
 from benchmarks.problems.operator_problem import IMPOSSIBLE, PIECEWISE
 from benchmarks.problems.operators import CASES
-
-POSSIBLE = [case for case in CASES if case.kind != IMPOSSIBLE]
+from tests.second_order.operators import every_possible_operator
 
 
 def on_the_page() -> dict[str, list[str]]:
@@ -25,7 +24,7 @@ def written(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-@pytest.mark.parametrize("case", POSSIBLE, ids=lambda case: case.name)
+@every_possible_operator
 def test_floor(case):
     cost, floor = multiple(case, ours), least(case)
     assert cost <= floor

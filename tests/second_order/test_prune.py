@@ -8,8 +8,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.hooks import RemovableHandle
 
 from benchmarks.problems.operator_problem import IMPOSSIBLE
-from benchmarks.problems.operators import CASES
 from tests.critics import CRITICS
+from tests.second_order.operators import every_operator
 from tests.second_order.twice import (
     assert_identical,
     by_backward,
@@ -31,7 +31,7 @@ def assert_prunes_exactly(critic, x, leaves, context=twice_differentiable_backen
         assert_identical(ours, theirs)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@every_operator
 def test_every_operator(case):
     if case.kind == IMPOSSIBLE:
         with pytest.raises(RuntimeError, match="is not implemented"):

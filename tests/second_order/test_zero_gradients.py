@@ -15,9 +15,22 @@ DERIVATIVES = Path(torchgen.__file__).parent / "packaged" / "autograd" / "deriva
 ALL_ZERO = re.compile(r"(at::)?zeros(_like|_symint)\([^()]*(\([^()]*\))?[^()]*(\([^()]*\))?\)")
 
 
+#: What releases before 2.13 do not have, or have no derivative of.
+NEWER = {
+    "CudnnGridSamplerBackwardBackward0",
+    "GridSampler2DBackwardBackward0",
+    "GridSampler2DCpuFallbackBackwardBackward0",
+    "GridSampler3DBackwardBackward0",
+    "NextafterBackward0",
+}
+IS_OLDER = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13)
+
+
 @pytest.mark.parametrize("name", [*ZERO_GRADIENTS, *SILENT_GRADIENTS])
 def test_gradient_function_exists(name):
     """By name: a new PyTorch that renames one would bring the waste back without a word."""
+    if IS_OLDER and name in NEWER:
+        pytest.skip(f"PyTorch {torch.__version__} need not have {name}")
     assert hasattr(torch._C._functions, name), (
         f"PyTorch {torch.__version__} has no gradient function {name}: look up its new name in "
         "derivatives.yaml and enter it in wgan_fast/second_order/zero_gradients.py"
@@ -58,4 +71,6 @@ def test_every_formula_of_zeros_is_in_the_table():
     # The two formulas that are zero by another road: a function, and a case distinction.
     theirs["SgnBackward0"] = (0,)
     theirs["PreluKernelBackwardBackward0"] = (1,)
-    assert dict(sorted(theirs.items())) == dict(sorted(ZERO_GRADIENTS.items()))
+    ours = {name: i for name, i in ZERO_GRADIENTS.items() if not (IS_OLDER and name in NEWER)}
+    theirs = {name: i for name, i in theirs.items() if not (IS_OLDER and name in NEWER)}
+    assert dict(sorted(theirs.items())) == dict(sorted(ours.items()))

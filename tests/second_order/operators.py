@@ -1,0 +1,21 @@
+"""The operators of docs/double-backward.md, as far as this PyTorch can differentiate them twice."""
+
+import pytest
+import torch
+
+from benchmarks.problems.operator_problem import IMPOSSIBLE
+from benchmarks.problems.operators import CASES
+
+
+def _param(case):
+    is_missing = case.name.startswith("grid_sample") and not hasattr(
+        torch._C._functions, "GridSampler2DBackwardBackward0"
+    )
+    reason = f"PyTorch {torch.__version__} has no double backward of it"
+    return pytest.param(case, id=case.name, marks=pytest.mark.skipif(is_missing, reason=reason))
+
+
+every_operator = pytest.mark.parametrize("case", [_param(case) for case in CASES])
+every_possible_operator = pytest.mark.parametrize(
+    "case", [_param(case) for case in CASES if case.kind != IMPOSSIBLE]
+)
