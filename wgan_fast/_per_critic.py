@@ -12,25 +12,37 @@ import torch
 
 T = TypeVar("T")
 
+#: What is remembered of one critic, by the subject; looked up once in a call.
+Memory = dict["PerCritic[Any]", Any]
 
-class PerCritic(Generic[T]):
-    """A value for each critic; critics are not kept alive.
+_memories: weakref.WeakKeyDictionary[Any, dict[Any, Memory]] = weakref.WeakKeyDictionary()
+
+
+def memory_of(critic: Callable[..., Any], module: torch.nn.Module | None) -> Memory:
+    """The memory of a critic; critics are not kept alive.
 
     A critic is known by the module that it uses, and by the code that it calls it with: two methods
     of one module are two critics, and two lambdas written on one line are one.
     """
+    owner, code = _owner_of(critic, module), _code_of(critic)
+    memories = _memories.get(owner)
+    if memories is None:
+        memories = _memories[owner] = {}
+    memory = memories.get(code)
+    if memory is None:
+        memory = memories[code] = {}
+    return memory
 
-    def __init__(self) -> None:
-        self._values: weakref.WeakKeyDictionary[Any, dict[Any, T]] = weakref.WeakKeyDictionary()
 
-    def get(self, critic: Callable[..., Any], module: torch.nn.Module | None) -> T | None:
-        """The value of a critic, or None."""
-        values = self._values.get(_owner_of(critic, module))
-        return None if values is None else values.get(_code_of(critic))
+class PerCritic(Generic[T]):
+    """A subject on which there is a value for each critic."""
 
-    def put(self, critic: Callable[..., Any], module: torch.nn.Module | None, value: T) -> None:
-        """Keeps a value for a critic, for as long as the critic lives."""
-        self._values.setdefault(_owner_of(critic, module), {})[_code_of(critic)] = value
+    def get(self, memory: Memory) -> T | None:
+        """The value, or None if none was put."""
+        return memory.get(self)
+
+    def put(self, memory: Memory, value: T) -> None:
+        memory[self] = value
 
 
 def _owner_of(critic: Any, module: torch.nn.Module | None) -> Any:
@@ -48,8 +60,8 @@ def _owner_of(critic: Any, module: torch.nn.Module | None) -> Any:
 
 def _code_of(critic: Any) -> Any:
     """What tells two critics of the same module apart."""
-    if isinstance(critic, functools.partial):
-        return _code_of(critic.func)
     if isinstance(critic, torch.nn.Module):
         return type(critic)
+    if isinstance(critic, functools.partial):
+        return _code_of(critic.func)
     return getattr(critic, "__code__", type(critic))

@@ -20,17 +20,20 @@ from tests.second_order.twice import (
     penalty_of,
     points,
 )
+from wgan_fast._per_critic import memory_of
 from wgan_fast.second_order import (
     _profile,
     context,
     without_thresholds,
 )
+from wgan_fast.second_order._profile import profile_of
 from wgan_fast.second_order.context import EfficientDoubleBackward
 
 
 def calling(critic, x, module="the critic"):
     module = critic if module == "the critic" else module
-    return EfficientDoubleBackward(critic, module if isinstance(module, nn.Module) else None, x)
+    module = module if isinstance(module, nn.Module) else None
+    return EfficientDoubleBackward(profile_of(critic, module, memory_of(critic, module)), x)
 
 
 def penalty_with(critic, x, module="the critic"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from ..ops._layout import as_rows
+from ..ops.norm_penalty import NORM_PENALTY
 from . import checks, draws
 from .batch_dependence import watched
 from .chunks import Arguments, Evaluated, in_slices, slice_arguments, slices_of
@@ -18,6 +21,8 @@ from .finite_differences import penalty_by_differences
 from .options import Options, Term
 from .points import Points
 from .recomputing import without_reducer
+
+_NOTHING = contextlib.nullcontext()
 
 
 def penalise(
@@ -64,7 +69,7 @@ def penalise(
         if create_graph and differences is not None:
             way = penalty_by_differences(called, x, args, kwargs, cost, differences, module)
             return *way, x
-        with torch.enable_grad():
+        with _NOTHING if create_graph else torch.enable_grad():
             gradients = input_gradients(
                 called, x, args, kwargs, create_graph=create_graph, prune=prune, module=module
             )
@@ -80,10 +85,10 @@ def penalise(
         with watched(without_reducer(critic) if again else critic, module, x) as called:
             return at(x, called, arguments)
 
-    pieces = slices_of(count, options.chunk_size)
-    if len(pieces) == 1:
-        penalty, norms, _ = evaluate(pieces[0])
+    if options.chunk_size is None or options.chunk_size >= count:
+        penalty, norms, _ = evaluate(slice(0, count))
     else:
+        pieces = slices_of(count, options.chunk_size)
         together = options.reduction in ("mean", "sum")
         sample = points(slice(0, 1))
         penalty, norms = in_slices(pieces, evaluate, given, together, critic, module, sample)
@@ -96,14 +101,23 @@ def _cost(
     weight: float, batch: int, count: int, term: Term, options: Options
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """From input gradients to their penalty and norms, for ``count`` of ``batch`` samples."""
-    reduction = options.reduction
-    cost = functools.partial(
-        ops.norm_penalty,
-        target=term.target,
-        one_sided=term.one_sided,
-        power=term.power,
-        scale={"mean": weight / count, "sum": weight * batch / count}.get(reduction, weight),
-        reduce=reduction in ("mean", "sum"),
-        backend=options.backend,
-    )
-    return cost if options.norm == 2 else functools.partial(cost, norm=options.norm)
+    reduction, backend, norm = options.reduction, options.backend, options.norm
+    if reduction == "mean":
+        weight = weight / count
+    elif reduction == "sum":
+        weight = weight * batch / count
+    reduce = reduction in ("mean", "sum")
+    if norm != 2:
+        return functools.partial(
+            ops.norm_penalty,
+            target=term.target,
+            one_sided=term.one_sided,
+            power=term.power,
+            scale=weight,
+            reduce=reduce,
+            norm=norm,
+            backend=backend,
+        )
+    # On the path of every call: nothing is checked twice.
+    settings = (term.target, term.one_sided, term.power, weight, reduce)
+    return lambda gradients: NORM_PENALTY(as_rows(gradients), *settings, backend=backend)

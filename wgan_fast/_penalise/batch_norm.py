@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .._per_critic import PerCritic
+from .._per_critic import Memory, PerCritic
 from .._torch_internals import is_compiled
 from .warn import warn
 
@@ -36,19 +36,20 @@ _NOTHING = contextlib.nullcontext()
 
 
 def watching(
-    critic: Callable[..., Any], module: torch.nn.Module | None
+    critic: Callable[..., Any], module: torch.nn.Module | None, memory: Memory
 ) -> AbstractContextManager[Any]:
     """A context for one call of the critic, which warns of the batch normalisation in it.
 
     Args:
         critic: what is called.
         module: the layers to watch are in there; None if it is not known.
+        memory: what is known of the critic.
     """
     if module is None:
         return _NOTHING
-    silent = _in_evaluation.get(critic, module)
+    silent = _in_evaluation.get(memory)
     if silent is None or any(_trains(layer) for layer in silent):
-        return _Watch(critic, module)
+        return _Watch(critic, module, memory)
     return _NOTHING
 
 
@@ -60,8 +61,8 @@ def _trains(reference: weakref.ref[torch.nn.Module]) -> bool:
 class _Watch(AbstractContextManager[None]):
     """Hooks on all layers of batch normalisation, there for one call."""
 
-    def __init__(self, critic: Callable[..., Any], module: torch.nn.Module) -> None:
-        self._critic, self._module = critic, module
+    def __init__(self, critic: Callable[..., Any], module: torch.nn.Module, memory: Memory) -> None:
+        self._critic, self._module, self._memory = critic, module, memory
         self._names = {
             layer: name.replace("_orig_mod.", "") or "the critic itself"
             for name, layer in module.named_modules()
@@ -87,7 +88,7 @@ class _Watch(AbstractContextManager[None]):
         called = [layer for layer in self._names if layer in self._called]
         silent: list[weakref.ref[torch.nn.Module]]
         silent = [weakref.ref(layer) for layer in called if not layer.training]
-        _in_evaluation.put(self._critic, self._module, silent)
+        _in_evaluation.put(self._memory, silent)
         names = [f"{self._names[x]} ({type(x).__name__})" for x in called if x.training]
         if names:
             warn(

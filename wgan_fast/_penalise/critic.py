@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._torch_internals import input_gradient, next_hook_number
-from ..second_order.context import EfficientDoubleBackward
+from .._per_critic import memory_of
+from .._torch_internals import input_gradient
+from ..second_order._profile import profile_of
+from ..second_order.context import EfficientDoubleBackward, NoticingHooks
 from . import batch_norm
 from .checks import describe
 from .double_backward_errors import input_gradient_to_differentiate
@@ -68,22 +69,26 @@ def input_gradients(
         RuntimeError: if the result ought to have a graph, but the critic's backward pass makes
             none. Where it makes one that cannot be differentiated, that is raised by whoever tries.
     """
-    call = EfficientDoubleBackward(critic, module, points) if create_graph and prune else None
-    with batch_norm.watching(critic, module), call or contextlib.nullcontext():
-        hooks = next_hook_number()
+    memory = memory_of(critic, module)
+    prune = prune and create_graph
+    if prune:
+        call = EfficientDoubleBackward(profile_of(critic, module, memory), points)
+    else:
+        call = NoticingHooks()
+    with batch_norm.watching(critic, module, memory), call:
         scores = critic(points, *args, **kwargs)
-        hooked = hooks is None or next_hook_number() != hooks
     check_scores(scores, points, per_sample=per_sample)
     if not scores.requires_grad:
         raise ValueError(_NOT_CONNECTED)
-    gradients = (
-        input_gradient_to_differentiate(critic, module, scores, points, hooked=hooked, pruned=prune)
-        if create_graph
-        else input_gradient(scores, points, create_graph)
-    )
+    if create_graph:
+        gradients = input_gradient_to_differentiate(
+            memory, scores, points, hooked=call.has_hooks, pruned=prune
+        )
+    else:
+        gradients = input_gradient(scores, points, create_graph)
     if gradients is None:
         raise ValueError(_NOT_CONNECTED)
-    return gradients if call is None else call.prune(gradients)
+    return call.prune(gradients) if isinstance(call, EfficientDoubleBackward) else gradients
 
 
 _NOT_CONNECTED = (

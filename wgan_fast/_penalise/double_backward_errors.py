@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.autograd.graph import Node
 
-from .._per_critic import PerCritic
+from .._per_critic import Memory, PerCritic
 from .._torch_internals import (
     function_of,
     input_gradient,
@@ -39,8 +39,7 @@ _fine: PerCritic[bool] = PerCritic()
 
 
 def input_gradient_to_differentiate(
-    critic: Callable[..., Any],
-    module: torch.nn.Module | None,
+    memory: Memory,
     scores: Tensor,
     points: Tensor,
     *,
@@ -50,7 +49,7 @@ def input_gradient_to_differentiate(
     """The gradient of the sum of the scores, with a graph that can be differentiated, or tells why.
 
     Args:
-        critic: what was called, with ``module``, if that is known.
+        memory: what is known of the critic.
         scores: what it returned.
         points: where it was called.
         hooked: whether the critic put hooks on its tensors.
@@ -62,12 +61,12 @@ def input_gradient_to_differentiate(
     Raises:
         RuntimeError: if the gradient has no graph, although it should.
     """
-    if _fine.get(critic, module) or transforms_active():
+    if _fine.get(memory) or transforms_active():
         gradients = input_gradient(scores, points, create_graph=True)
     else:
         gradients, fine = _looked_through(scores, points, pruned)
         if fine:
-            _fine.put(critic, module, True)
+            _fine.put(memory, True)
     if gradients is not None and not gradients.requires_grad:
         _check_constant(scores, points, hooked)
     return gradients

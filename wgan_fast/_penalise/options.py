@@ -91,10 +91,7 @@ class Shared(Keywords, total=False):
 
 _EUCLIDEAN = 2
 
-_CHOICES = (
-    ("reduction", ("mean", "sum", "none", "max")),
-    ("backend", BACKENDS),
-)
+_REDUCTIONS = ("mean", "sum", "none", "max")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,8 +113,10 @@ class Options:
 
     def __post_init__(self) -> None:
         # On the path of every call: what was left at its default is not looked at twice.
-        for name, choices in _CHOICES:
-            checks.check_choice(getattr(self, name), name, choices)
+        if self.reduction != "mean":
+            checks.check_choice(self.reduction, "reduction", _REDUCTIONS)
+        if self.backend != "auto":
+            checks.check_choice(self.backend, "backend", BACKENDS)
         if not isinstance(self.double_backward, str):
             checks.check_double_backward(self.double_backward, FiniteDifference)
         elif self.double_backward == "exact":  # as it was called before there were two of them

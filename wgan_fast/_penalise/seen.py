@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._per_critic import PerCritic
+from .._per_critic import PerCritic, memory_of
 from .._torch_internals import transforms_active
 
 
@@ -19,10 +19,10 @@ class Seen:
         self._seen: PerCritic[bool] = PerCritic()
 
     def has(self, critic: Callable[..., Any], module: torch.nn.Module | None) -> bool:
-        return bool(self._seen.get(critic, module))
+        return bool(self._seen.get(memory_of(critic, module)))
 
     def add(self, critic: Callable[..., Any], module: torch.nn.Module | None) -> None:
-        self._seen.put(critic, module, True)
+        self._seen.put(memory_of(critic, module), True)
 
 
 def can_look(points: Tensor) -> bool:

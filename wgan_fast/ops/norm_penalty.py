@@ -153,8 +153,9 @@ def _reference(
 def _pytorch(
     gradients: Tensor, target: float, one_sided: bool, power: float, scale: float, reduce: bool
 ) -> tuple[Tensor, Tensor]:
-    rows = gradients.reshape(len(gradients), -1)
-    norms = torch.linalg.vector_norm(rows, dim=1, dtype=compute_dtype(gradients.dtype))
+    dtype = compute_dtype(gradients.dtype)
+    rows = gradients if gradients.dim() == 2 else gradients.reshape(gradients.shape[0], -1)
+    norms = torch.linalg.vector_norm(rows, dim=1, dtype=dtype)
     if reduce and power == 2:
         distance = _distance(norms, target, one_sided)
         return scale * torch.dot(distance, distance), norms

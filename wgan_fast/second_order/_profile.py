@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._per_critic import PerCritic
+from .._per_critic import Memory, PerCritic
 from ._layer import Replacing
 from ._thresholds import thresholds_apply
 from ._walk import Walk
@@ -107,12 +107,12 @@ def _pays(walk: Walk, points: Tensor, largest_work: float) -> bool:
 _profiles: PerCritic[Profile] = PerCritic()
 
 
-def profile_of(critic: Any, module: torch.nn.Module | None) -> Profile | None:
-    """The profile of a critic; None where there is nothing to remember it by."""
+def profile_of(critic: Any, module: torch.nn.Module | None, memory: Memory) -> Profile | None:
+    """The profile in what is known of a critic; None where there is nothing to know it by."""
     if module is None and not hasattr(critic, "__code__"):
         return None
-    profile = _profiles.get(critic, module)
+    profile = _profiles.get(memory)
     if profile is None:
         profile = Profile()
-        _profiles.put(critic, module, profile)
+        _profiles.put(memory, profile)
     return profile

@@ -9,36 +9,48 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from .._per_critic import memory_of
 from .._torch_internals import next_hook_number
 from ._layer import Replacing
-from ._profile import profile_of
+from ._profile import Profile, profile_of
 from ._walk import find_cuts
 from .layers import ATTENTION, LAYERS, RECURRENT
 from .layers.attention import plain_attention
 from .prune import Gradients, check_gradients, cut, with_zero_gradients
 
 
-class EfficientDoubleBackward(AbstractContextManager["EfficientDoubleBackward"]):
+class NoticingHooks(AbstractContextManager[Any]):
+    """Notices whether what is called in it puts a hook on a tensor or a module.
+
+    Attributes:
+        has_hooks: whether it did; once it was left.
+    """
+
+    has_hooks = False
+    _next: int | None = 0
+
+    def __enter__(self) -> Any:
+        self._next = next_hook_number()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        # Where the number of the next hook is unknown, there may be one.
+        self.has_hooks = self._next is None or next_hook_number() != self._next
+
+
+class EfficientDoubleBackward(NoticingHooks):
     """What :func:`efficient_double_backward` returns.
 
     Args:
-        critic: what will be called; None if it is not known.
-        module: whose parameters it uses, if that is known.
+        profile: what is known of the critic that will be called, if anything is.
         points: where the critic will be called, ``[B, *]``, if that is known. They get no zeros;
             nobody asks for their gradient.
     """
 
-    def __init__(
-        self,
-        critic: Callable[..., Any] | None = None,
-        module: torch.nn.Module | None = None,
-        points: Tensor | None = None,
-    ) -> None:
+    def __init__(self, profile: Profile | None = None, points: Tensor | None = None) -> None:
         self._points = points
         self._attention = plain_attention(on_cpu=points is not None and points.is_cpu)
-        self._profile = profile_of(critic, module)
-        self._hooks: int | None = 0
-        self._has_hooks = False
+        self._profile = profile
         self._replacing: Replacing | None = None
         if self._profile is None or points is None or self._profile.may_replace(points):
             self._replacing = Replacing(LAYERS)
@@ -47,12 +59,11 @@ class EfficientDoubleBackward(AbstractContextManager["EfficientDoubleBackward"])
         self._attention.__enter__()
         if self._replacing is not None:
             self._replacing.__enter__()
-        self._hooks = next_hook_number()
+        self._next = next_hook_number()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        # Where the number of the next hook is unknown, there may be one.
-        self._has_hooks = self._hooks is None or next_hook_number() != self._hooks
+        super().__exit__()
         if self._replacing is not None:
             self._replacing.__exit__(*error)
             if self._profile is not None and self._points is not None:
@@ -80,7 +91,7 @@ class EfficientDoubleBackward(AbstractContextManager["EfficientDoubleBackward"])
 
     def _pruned(self, gradients: list[Tensor]) -> list[Tensor]:
         profile = self._profile
-        if self._has_hooks or not gradients:
+        if self.has_hooks or not gradients:
             return gradients
         if profile is not None and not profile.may_cut(gradients[0].shape):
             return gradients
@@ -118,8 +129,10 @@ def efficient_double_backward(
 
     Gradients: those that PyTorch gives, up to rounding, to any order; see the three parts.
     """
+    if critic is None:
+        return EfficientDoubleBackward()
     module = critic if isinstance(critic, torch.nn.Module) else None
-    return EfficientDoubleBackward(critic, module)
+    return EfficientDoubleBackward(profile_of(critic, module, memory_of(critic, module)))
 
 
 @contextmanager
