@@ -1,16 +1,23 @@
 """The losses, and weight clipping."""
 
+import inspect
+import re
+
 import pytest
 import torch
 from torch import nn
 
 from tests.comparing import assert_close
-from tests.textbook_family import cross_entropy
+from tests.textbook_family import cross_entropy, hinge
 from wgan_fast import (
     clip_weights_,
     gan_critic_loss,
+    hinge_critic_loss,
+    hinge_generator_loss,
     minimax_generator_loss,
     non_saturating_generator_loss,
+    relativistic_critic_loss,
+    relativistic_generator_loss,
     wasserstein_critic_loss,
     wasserstein_generator_loss,
 )
@@ -22,20 +29,25 @@ BY_THE_BOOK = {
     gan_critic_loss: lambda real, fake: cross_entropy(real, 1) + cross_entropy(fake, 0),
     minimax_generator_loss: lambda fake: -cross_entropy(fake, 0),
     non_saturating_generator_loss: lambda fake: cross_entropy(fake, 1),
+    hinge_critic_loss: lambda real, fake: hinge(real, 1) + hinge(fake, -1),
+    hinge_generator_loss: lambda fake: -sum(fake) / len(fake),
+    relativistic_critic_loss: lambda real, fake: cross_entropy(real - fake, 1),
+    relativistic_generator_loss: lambda real, fake: cross_entropy(fake - real, 1),
 }
+PAIRED = [relativistic_critic_loss, relativistic_generator_loss]
 every_loss = pytest.mark.parametrize("loss", BY_THE_BOOK, ids=lambda loss: loss.__name__)
 
 
 def scores_for(loss, *values):
     """One row of scores for each argument of the loss, from real scores first to fake ones."""
-    return values if "critic" in loss.__name__ else values[-1:]
+    return values[-len(inspect.signature(loss).parameters) :]
 
 
 @every_loss
 def test_losses_are_the_textbook_s(loss):
     scores = [
         3 * torch.randn(n, dtype=torch.float64, requires_grad=True)
-        for n in scores_for(loss, 6, 9)
+        for n in scores_for(loss, 9 if loss in PAIRED else 6, 9)
     ]  # fmt: skip
     ours, theirs = loss(*scores), BY_THE_BOOK[loss](*scores)
     assert_close(ours, theirs)
@@ -68,6 +80,30 @@ def test_generator_losses_differ_in_slope_where_the_critic_is_sure():
     (steep,) = torch.autograd.grad(non_saturating_generator_loss(sure), sure)
     assert -1e-8 < flat < 0
     assert steep == pytest.approx(-1)
+
+
+def test_hinge_asks_for_no_more_than_its_margin():
+    real, fake = torch.tensor([1.0, 0.99, 7.0]), torch.tensor([-1.0, -0.99, -7.0])
+    gradients = torch.func.grad(hinge_critic_loss, argnums=(0, 1))(real, fake)
+    assert_close(gradients[0], torch.tensor([0, -1 / 3, 0]))
+    assert_close(gradients[1], torch.tensor([0, 1 / 3, 0]))
+
+
+@pytest.mark.parametrize("loss", PAIRED)
+def test_relativistic_losses_see_differences_alone(loss):
+    real, fake = torch.randn(2, 9, dtype=torch.float64)
+    assert_close(loss(real + 2, fake + 2), loss(real, fake))
+    assert loss(real.flip(0), fake) != loss(real, fake)
+    assert_close(relativistic_critic_loss(real, fake), relativistic_generator_loss(fake, real))
+
+
+@pytest.mark.parametrize("loss", PAIRED)
+@pytest.mark.parametrize(("real", "fake"), [((6,), (9,)), ((6,), (6, 1)), ((6, 1), (6,))])
+def test_relativistic_losses_refuse_what_are_no_pairs(loss, real, fake):
+    """Broadcasting would compare every real sample with every fake one."""
+    message = f"must have the shape of real_scores, {list(real)}, but it is {list(fake)}: each"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        loss(torch.ones(real), torch.ones(fake))
 
 
 @every_loss

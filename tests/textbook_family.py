@@ -92,3 +92,9 @@ def cross_entropy(logits, label):
     """The standard GAN's losses as binary cross-entropy, from probabilities."""
     probabilities = torch.sigmoid(logits)
     return -torch.log(probabilities if label else 1 - probabilities).mean()
+
+
+def hinge(scores, side):
+    """Lim and Ye, arXiv 1705.02894: what is on the wrong side of its margin, 1 or -1."""
+    short = 1 - side * scores
+    return torch.where(short > 0, short, torch.zeros_like(short)).mean()
