@@ -14,7 +14,15 @@ SOURCES = [path for path in ROOT.glob("csrc/*/*") if path.suffix in {".h", ".cpp
 #: What the penalties are made of, top down; nobody above may be imported from below.
 _PUBLIC = {
     f"wgan_fast.{name}"
-    for name in ("diagnostics", "gradient_penalty", "lazy", "losses", "penalties", "regularisers")
+    for name in (
+        "diagnostics",
+        "frozen",
+        "gradient_penalty",
+        "lazy",
+        "losses",
+        "penalties",
+        "regularisers",
+    )
 }
 
 #: folder: what its files must not import

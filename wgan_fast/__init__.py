@@ -4,6 +4,7 @@ from importlib import metadata as _metadata
 
 from ._penalise.options import FiniteDifference
 from .diagnostics import GradientNorms, gradient_norms
+from .frozen import frozen
 from .gradient_penalty import fast_gradient_penalty
 from .lazy import Lazy
 from .losses import (
@@ -44,6 +45,7 @@ __all__ = [
     "efficient_convolutions",
     "efficient_double_backward",
     "fast_gradient_penalty",
+    "frozen",
     "gan_critic_loss",
     "gradient_norms",
     "hinge_critic_loss",
