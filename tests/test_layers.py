@@ -20,6 +20,7 @@ _PUBLIC = {
         "gradient_penalty",
         "lazy",
         "losses",
+        "path_length",
         "penalties",
         "regularisers",
     )

@@ -88,6 +88,16 @@ def textbook_approximate_r1(critic, real, *, noise, lambda_r1=100.0, sigma=0.01,
     return lambda_r1 * (difference.reshape(len(real), -1).sum(dim=1) ** 2).mean()
 
 
+def textbook_path_lengths(images, latents, *, noise):
+    """Karras et al., arXiv 1912.04958, equation 4, as in their code: ``[B]``, never 0."""
+    height, width = images.shape[2:]
+    (gradient,) = torch.autograd.grad(
+        (images * noise / math.sqrt(height * width)).sum(), latents, create_graph=True
+    )
+    squares = (gradient**2).sum(dim=-1)
+    return torch.sqrt(squares.mean(dim=1) if latents.dim() == 3 else squares)
+
+
 def cross_entropy(logits, label):
     """The standard GAN's losses as binary cross-entropy, from probabilities."""
     probabilities = torch.sigmoid(logits)

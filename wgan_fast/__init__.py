@@ -19,6 +19,7 @@ from .losses import (
     wasserstein_critic_loss,
     wasserstein_generator_loss,
 )
+from .path_length import PathLength, path_length_penalty
 from .penalties import (
     dragan_penalty,
     max_gradient_penalty,
@@ -38,6 +39,7 @@ __all__ = [
     "FiniteDifference",
     "GradientNorms",
     "Lazy",
+    "PathLength",
     "approximate_r1",
     "clip_weights_",
     "consistency_term",
@@ -53,6 +55,7 @@ __all__ = [
     "max_gradient_penalty",
     "minimax_generator_loss",
     "non_saturating_generator_loss",
+    "path_length_penalty",
     "prune_zero_paths",
     "r1_penalty",
     "r2_penalty",
