@@ -36,6 +36,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
 
+from wgan_fast import frozen
+
 METHOD = METHODS["wgan-gp"]
 N_POINTS, WIDTH, N_CRITIC = 256, 64, 10
 LAMBDA_GP = METHOD.weight * POINT_WEIGHTS
@@ -83,9 +85,10 @@ def memorise(training: Training) -> tuple[list[Row], list[Frame]]:
             critic_optimizer.step()
 
         before, slopes = generator.weight.detach().clone(), slopes_at(critic, generator.weight)
-        generator_loss = METHOD.generator_loss(critic(generator.weight))
+        with frozen(critic):
+            generator_loss = METHOD.generator_loss(critic(generator.weight))
         generator_optimizer.zero_grad()
-        generator_loss.backward(inputs=list(generator.parameters()))
+        generator_loss.backward()
         generator_optimizer.step()
         schedule.step()
 

@@ -34,7 +34,7 @@ from gan.run import METRICS, Metrics, Run, RunError, Settings, read_checkpoint
 from torch import Tensor
 from tqdm import tqdm
 
-from wgan_fast import clip_weights_
+from wgan_fast import clip_weights_, frozen
 
 
 def train(run: Run, real_batches: Iterator[Tensor]) -> Iterator[Tensor]:
@@ -58,9 +58,10 @@ def train(run: Run, real_batches: Iterator[Tensor]) -> Iterator[Tensor]:
                 clip_weights_(critic, method.clip)
 
         fake = with_instance_noise(generator(run.noise(batch_size)), method, passed)
-        generator_loss = method.generator_loss(critic(fake))
+        with frozen(critic):
+            generator_loss = method.generator_loss(critic(fake))
         run.generator_optimizer.zero_grad()
-        generator_loss.backward(inputs=list(generator.parameters()))
+        generator_loss.backward()
         run.generator_optimizer.step()
         run.averaged_generator.update_parameters(generator)
 
