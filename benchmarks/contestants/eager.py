@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from wgan_fast import frozen
 
 from ..problems.problem import Problem
 from . import Build, Step
@@ -88,9 +91,17 @@ def critic_step(problem: Problem, name: str, make: MakeGradients) -> Build:
 
 
 def iteration(
-    problem: Problem, make_generator: Callable[[], nn.Module], name: str, make: MakeGradients
+    problem: Problem,
+    make_generator: Callable[[], nn.Module],
+    name: str,
+    make: MakeGradients,
+    *,
+    freeze: bool = False,
 ) -> Build:
-    """One training iteration: five steps of the critic, each on new fakes, one of the generator."""
+    """One training iteration: five steps of the critic, each on new fakes, one of the generator.
+
+    With ``freeze`` the generator's step leaves out the gradients of the critic's weights.
+    """
 
     def build(dtype: torch.dtype, batch: int | None) -> Step:
         require(name, problem.device)
@@ -111,10 +122,14 @@ def iteration(
                 critics.zero_grad()
                 loss = gradients(epsilon)
                 critics.step()
+            of_critic = [p.grad for p in critic.parameters()]
+            critics.zero_grad()  # to compare what the critic was trained by, and no more
             generators.zero_grad()
-            (-critic(generator(noise), *args).mean()).backward()
+            with frozen(critic) if freeze else contextlib.nullcontext():
+                of_generator = -critic(generator(noise), *args).mean()
+            of_generator.backward()
             generators.step()
-            return [loss, *[p.grad for p in (*critic.parameters(), *generator.parameters())]]
+            return [loss, *of_critic, *[p.grad for p in generator.parameters()]]
 
         return step
 

@@ -16,6 +16,8 @@ from .case import Case
 Generator = Callable[[], nn.Module]
 
 TORCH = ("textbook", "tuned", "wgan_fast", "wgan_fast, plain")
+#: Who calls the critic frozen in the generator's step.
+FREEZES = "wgan_fast"
 
 
 def critic_step(problem: Problem) -> Case:
@@ -29,7 +31,9 @@ def critic_step(problem: Problem) -> Case:
 
 def iteration(problem: Problem, generator: Generator) -> Case:
     contestants: dict[str, Build] = {
-        name: eager.iteration(problem, generator, name, eager.eager_gradients(name))
+        name: eager.iteration(
+            problem, generator, name, eager.eager_gradients(name), freeze=name == FREEZES
+        )
         for name in TORCH
     }
     contestants["torch.compile"] = eager.iteration(
