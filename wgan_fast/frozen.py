@@ -16,8 +16,9 @@ def frozen(*modules: torch.nn.Module) -> Iterator[None]:
 
     The generator's step needs the critic's gradient with respect to its input. PyTorch computes the
     gradients of the critic's weights along with it, one of three passes through the critic, and the
-    next ``zero_grad()`` throws them away. A critic that is called frozen leaves them out, and does
-    not keep what they would be computed from.
+    next ``zero_grad()`` throws them away. A critic that is called frozen leaves them out. So does
+    ``backward(inputs=list(generator.parameters()))``, where the caller knows all that is trained;
+    frozen, linear layers do not keep their inputs either.
 
     What counts is the call: ``backward()`` may come afterwards. Two exceptions:
 
