@@ -25,10 +25,8 @@ def penalty(real=REAL, fake=FAKE, **arguments):
 @pytest.mark.parametrize(
     ("samples", "error", "message"),
     [
-        (None, TypeError, r"must be a tensor \[B, \*\], but it is None"),
-        ([[1.0]], TypeError, r"must be a tensor \[B, \*\], but it is \[\[1\.0\]\]"),
-        (torch.ones(4, 3).numpy(), TypeError, r"must be a tensor \[B, \*\], but it is .*array"),
-        (list(range(99)), TypeError, r"must be a tensor \[B, \*\], but it is a list"),
+        (None, TypeError, r"must be a tensor \[B, \*\], or a tuple, list or .*, but it is None"),
+        (torch.ones(4, 3).numpy(), TypeError, r"must be a tensor \[B, \*\], or .* it is .*array"),
         (torch.ones(4, 3).int(), TypeError, r"must be float64, .* is torch\.int32; convert"),
         (torch.ones(4, 3).byte(), TypeError, r"must be float64, .* is torch\.uint8; convert"),
         (torch.ones(4, 3).bool(), TypeError, r"must be float64, .* is torch\.bool; convert"),

@@ -268,8 +268,8 @@ def test_samples_are_detached_and_may_come_from_inference_mode():
 @pytest.mark.parametrize("penalty_of", [r1_penalty, dragan_penalty])
 def test_bad_samples(penalty_of):
     critic = mlp(nn.SiLU)
-    with pytest.raises(TypeError, match="real must be a tensor"):
-        penalty_of(critic, [1.0])
+    with pytest.raises(TypeError, match=r"real must be a tensor \[B, \*\], or a tuple, list"):
+        penalty_of(critic, None)
     with pytest.raises(ValueError, match="real must not be empty"):
         penalty_of(critic, torch.ones(0, 5))
     with pytest.raises(TypeError, match="critic must be callable"):

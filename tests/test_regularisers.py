@@ -116,7 +116,7 @@ def test_samples_are_detached():
 def test_says_what_is_wrong(regulariser):
     critic, real = mlp(nn.SiLU), torch.randn(4, 5)
     for call, error, message in [
-        (lambda: regulariser(critic, [1.0]), TypeError, "real must be a tensor"),
+        (lambda: regulariser(critic, 1.0), TypeError, "real must be a tensor"),
         (lambda: regulariser(critic, real[:0]), ValueError, "real must not be empty"),
         (lambda: regulariser(None, real), TypeError, "critic must be callable"),
         (

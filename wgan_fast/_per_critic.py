@@ -15,6 +15,13 @@ T = TypeVar("T")
 #: What is remembered of one critic, by the subject; looked up once in a call.
 Memory = dict["PerCritic[Any]", Any]
 
+def behind_partials(critic: Any) -> Any:
+    """The module or function that a ``functools.partial`` calls, or a partial of one."""
+    while isinstance(critic, functools.partial):
+        critic = critic.func
+    return critic
+
+
 _memories: weakref.WeakKeyDictionary[Any, dict[Any, Memory]] = weakref.WeakKeyDictionary()
 
 
@@ -49,9 +56,7 @@ def _owner_of(critic: Any, module: torch.nn.Module | None) -> Any:
     """What lives as long as the critic does: a lambda may be another one at every call."""
     if module is not None:
         return module
-    if isinstance(critic, functools.partial):
-        return _owner_of(critic.func, None)
-    for cell in getattr(critic, "__closure__", None) or ():
+    for cell in getattr(behind_partials(critic), "__closure__", None) or ():
         with contextlib.suppress(ValueError):  # it may be empty
             if isinstance(cell.cell_contents, torch.nn.Module):
                 return cell.cell_contents
@@ -60,8 +65,7 @@ def _owner_of(critic: Any, module: torch.nn.Module | None) -> Any:
 
 def _code_of(critic: Any) -> Any:
     """What tells two critics of the same module apart."""
+    critic = behind_partials(critic)
     if isinstance(critic, torch.nn.Module):
         return type(critic)
-    if isinstance(critic, functools.partial):
-        return _code_of(critic.func)
     return getattr(critic, "__code__", type(critic))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ._penalise import penalise
+from ._penalise.joint import Samples, joined_pair
 from ._penalise.options import Options, Term
 from ._penalise.points import interpolates, samples_as_points
 
@@ -24,8 +25,8 @@ class GradientNorms(NamedTuple):
 @torch.no_grad()
 def gradient_norms(
     critic: Callable[..., Tensor],
-    real: Tensor,
-    fake: Tensor,
+    real: Samples,
+    fake: Samples,
     *,
     norm: float = 2,
     epsilon: Tensor | None = None,
@@ -79,6 +80,7 @@ def gradient_norms(
         norm=norm,
         generator=generator,
     )
+    critic, real, fake = joined_pair(critic, real, fake)
     between = interpolates(real, fake, epsilon, options)
     batch = real.shape[0]
     norms = [

@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ._penalise import checks, penalise
+from ._penalise.joint import Samples, joined_pair
 from ._penalise.options import DoubleBackward, Keywords, Options, Term
 from ._penalise.points import interpolates
 
@@ -17,8 +18,8 @@ from ._penalise.points import interpolates
 @overload
 def fast_gradient_penalty(
     critic: Callable[..., Tensor],
-    real: Tensor,
-    fake: Tensor,
+    real: Samples,
+    fake: Samples,
     *,
     lambda_gp: float = ...,
     target: float = ...,
@@ -32,8 +33,8 @@ def fast_gradient_penalty(
 @overload
 def fast_gradient_penalty(
     critic: Callable[..., Tensor],
-    real: Tensor,
-    fake: Tensor,
+    real: Samples,
+    fake: Samples,
     *,
     lambda_gp: float = ...,
     target: float = ...,
@@ -46,8 +47,8 @@ def fast_gradient_penalty(
 
 def fast_gradient_penalty(
     critic: Callable[..., Tensor],
-    real: Tensor,
-    fake: Tensor,
+    real: Samples,
+    fake: Samples,
     *,
     lambda_gp: float = 10.0,
     target: float = 1.0,
@@ -179,5 +180,6 @@ def fast_gradient_penalty(
         generator=generator,
         return_norms=return_norms,
     )
+    critic, real, fake = joined_pair(critic, real, fake)
     points = interpolates(real, fake, epsilon, options)
     return penalise(critic, points, real.shape[0], lambda_gp, term, options)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ._penalise import checks, draws
+from ._penalise.joint import first_tensor
 
 
 class Lazy:
@@ -68,7 +69,8 @@ class Lazy:
         self.step += 1
         whole = functools.partial(penalty, *args, **kwargs)  # with what a partial was given before
         named = whole.keywords
-        given = (*whole.args, named.get("real"), named.get("fake"), *named.values())
+        several = (*whole.args, named.get("real"), named.get("fake"))
+        given = (*map(first_tensor, several), *named.values())
         samples = next((x for x in given if isinstance(x, Tensor)), None)
         if not its_turn:
             return self._zero(samples, named)

@@ -14,6 +14,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from ._penalise import checks, draws, penalise
+from ._penalise.joint import Samples, joined, joined_pair
 from ._penalise.options import Keywords, KeywordsOfMaximum, Shared, Term, options_of
 from ._penalise.points import interpolates, samples_as_points
 
@@ -25,7 +26,7 @@ Result = Tensor | tuple[Tensor, Tensor]
 @overload
 def r1_penalty(
     critic: Critic,
-    real: Tensor,
+    real: Samples,
     *,
     gamma: float = ...,
     return_norms: Literal[False] = ...,
@@ -36,7 +37,7 @@ def r1_penalty(
 @overload
 def r1_penalty(
     critic: Critic,
-    real: Tensor,
+    real: Samples,
     *,
     gamma: float = ...,
     return_norms: Literal[True],
@@ -45,7 +46,7 @@ def r1_penalty(
 
 
 def r1_penalty(
-    critic: Critic, real: Tensor, *, gamma: float = 10.0, **shared: Unpack[Shared]
+    critic: Critic, real: Samples, *, gamma: float = 10.0, **shared: Unpack[Shared]
 ) -> Result:
     r"""R1: the squared gradient norm on real samples.
 
@@ -75,7 +76,7 @@ def r1_penalty(
 @overload
 def r2_penalty(
     critic: Critic,
-    fake: Tensor,
+    fake: Samples,
     *,
     gamma: float = ...,
     return_norms: Literal[False] = ...,
@@ -86,7 +87,7 @@ def r2_penalty(
 @overload
 def r2_penalty(
     critic: Critic,
-    fake: Tensor,
+    fake: Samples,
     *,
     gamma: float = ...,
     return_norms: Literal[True],
@@ -95,7 +96,7 @@ def r2_penalty(
 
 
 def r2_penalty(
-    critic: Critic, fake: Tensor, *, gamma: float = 10.0, **shared: Unpack[Shared]
+    critic: Critic, fake: Samples, *, gamma: float = 10.0, **shared: Unpack[Shared]
 ) -> Result:
     r"""R2: the squared gradient norm on generated samples.
 
@@ -113,19 +114,21 @@ def r2_penalty(
     return _on_samples(critic, fake, "fake", gamma, shared)
 
 
-def _on_samples(critic: Critic, samples: Tensor, name: str, gamma: float, shared: Shared) -> Result:
+def _on_samples(
+    critic: Critic, samples: Samples, name: str, gamma: float, shared: Shared
+) -> Result:
     weight = checks.check_number(gamma, "gamma") / 2
     options = options_of(shared)
-    checks.check_samples(samples, name)
+    critic, tensor = joined(critic, samples, name)
     return penalise(
-        critic, samples_as_points(samples), samples.shape[0], weight, Term(target=0.0), options
+        critic, samples_as_points(tensor), tensor.shape[0], weight, Term(target=0.0), options
     )
 
 
 @overload
 def dragan_penalty(
     critic: Critic,
-    real: Tensor,
+    real: Samples,
     *,
     lambda_gp: float = ...,
     target: float = ...,
@@ -137,7 +140,7 @@ def dragan_penalty(
 @overload
 def dragan_penalty(
     critic: Critic,
-    real: Tensor,
+    real: Samples,
     *,
     lambda_gp: float = ...,
     target: float = ...,
@@ -148,7 +151,7 @@ def dragan_penalty(
 
 def dragan_penalty(
     critic: Critic,
-    real: Tensor,
+    real: Samples,
     *,
     lambda_gp: float = 10.0,
     target: float = 1.0,
@@ -184,18 +187,21 @@ def dragan_penalty(
     lambda_gp = checks.check_number(lambda_gp, "lambda_gp")
     term = Term(target)
     options = options_of(shared)
-    checks.check_samples(real, "real")
-    real = real.detach()
-    uniform = draws.draw_like(torch.rand, real, options.generator)
-    perturbed = real + 0.5 * real.std(correction=0) * uniform
-    return penalise(critic, samples_as_points(perturbed), real.shape[0], lambda_gp, term, options)
+
+    def perturbed(tensor: Tensor) -> Tensor:
+        tensor = tensor.detach()
+        uniform = draws.draw_like(torch.rand, tensor, options.generator)
+        return tensor + 0.5 * tensor.std(correction=0) * uniform
+
+    critic, points = joined(critic, real, "real", perturbed)
+    return penalise(critic, samples_as_points(points), points.shape[0], lambda_gp, term, options)
 
 
 @overload
 def wgan_div_penalty(
     critic: Critic,
-    real: Tensor,
-    fake: Tensor,
+    real: Samples,
+    fake: Samples,
     *,
     k: float = ...,
     p: float = ...,
@@ -208,8 +214,8 @@ def wgan_div_penalty(
 @overload
 def wgan_div_penalty(
     critic: Critic,
-    real: Tensor,
-    fake: Tensor,
+    real: Samples,
+    fake: Samples,
     *,
     k: float = ...,
     p: float = ...,
@@ -221,8 +227,8 @@ def wgan_div_penalty(
 
 def wgan_div_penalty(
     critic: Critic,
-    real: Tensor,
-    fake: Tensor,
+    real: Samples,
+    fake: Samples,
     *,
     k: float = 2.0,
     p: float = 6.0,
@@ -258,6 +264,7 @@ def wgan_div_penalty(
     k = checks.check_number(k, "k")
     p = checks.check_number(p, "p", least=1.0)
     options = options_of(shared)
+    critic, real, fake = joined_pair(critic, real, fake)
     points = interpolates(real, fake, epsilon, options)
     return penalise(critic, points, real.shape[0], k, Term(target=0.0, power=p), options)
 
@@ -265,8 +272,8 @@ def wgan_div_penalty(
 @overload
 def max_gradient_penalty(
     critic: Critic,
-    real: Tensor,
-    fake: Tensor,
+    real: Samples,
+    fake: Samples,
     *,
     lambda_gp: float = ...,
     epsilon: Tensor | None = ...,
@@ -278,8 +285,8 @@ def max_gradient_penalty(
 @overload
 def max_gradient_penalty(
     critic: Critic,
-    real: Tensor,
-    fake: Tensor,
+    real: Samples,
+    fake: Samples,
     *,
     lambda_gp: float = ...,
     epsilon: Tensor | None = ...,
@@ -290,8 +297,8 @@ def max_gradient_penalty(
 
 def max_gradient_penalty(
     critic: Critic,
-    real: Tensor,
-    fake: Tensor,
+    real: Samples,
+    fake: Samples,
     *,
     lambda_gp: float = 10.0,
     epsilon: Tensor | None = None,
@@ -328,5 +335,6 @@ def max_gradient_penalty(
     """
     lambda_gp = checks.check_number(lambda_gp, "lambda_gp")
     options = options_of(shared, reduction="max")
+    critic, real, fake = joined_pair(critic, real, fake)
     points = interpolates(real, fake, epsilon, options)
     return penalise(critic, points, real.shape[0], lambda_gp, Term(target=0.0), options)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ._penalise import checks, draws
 from ._penalise.critic import check_critic, check_scores, module_of
+from ._penalise.joint import Samples, joined
 from ._penalise.options import Options
 from ._penalise.seen import Seen, can_look
 from ._penalise.snapshot import snapshot_and_call
@@ -17,7 +18,7 @@ from ._penalise.snapshot import snapshot_and_call
 
 def consistency_term(
     critic: Callable[..., Any],
-    real: Tensor,
+    real: Samples,
     *,
     lambda_ct: float = 2.0,
     margin: float = 0.0,
@@ -77,7 +78,7 @@ def consistency_term(
     checks.check_choice(distance, "distance", ("squared", "euclidean"))
     options = Options(critic_args=critic_args, critic_kwargs=critic_kwargs, reduction=reduction)
     check_critic(critic)
-    checks.check_samples(real, "real")
+    critic, real = joined(critic, real, "real")
 
     (scores, features), (other_scores, other_features) = (
         _scores_and_features(critic, real.detach(), options) for _ in range(2)
@@ -94,7 +95,7 @@ def consistency_term(
 
 def approximate_r1(
     critic: Callable[..., Tensor],
-    real: Tensor,
+    real: Samples,
     *,
     lambda_r1: float = 100.0,
     sigma: float = 0.01,
@@ -164,21 +165,20 @@ def approximate_r1(
         generator=generator,
     )
     check_critic(critic)
-    checks.check_samples(real, "real")
-    real = real.detach()
-    noisy = real + sigma * draws.draw_like(torch.randn, real, generator)
-
+    critic, clean = joined(critic, real, "real")
+    clean = clean.detach()
+    noisy = clean + sigma * draws.draw_like(torch.randn, clean, generator)
     module = module_of(critic) if module is None else module
 
     def scores_of(samples: Tensor) -> Tensor:
-        return _scores_and_features(critic, samples, options)[0].reshape(len(real), -1)
+        return _scores_and_features(critic, samples, options)[0].reshape(len(samples), -1)
 
-    begin, scores = snapshot_and_call(module, real, lambda _: scores_of(real))
+    begin, scores = snapshot_and_call(module, clean, lambda _: scores_of(clean))
     begin.restore()
     again = None
-    if can_look(real) and not _compared.has(critic, module):
+    if can_look(clean) and not _compared.has(critic, module):
         with torch.no_grad():
-            again = scores_of(real)
+            again = scores_of(clean)
         begin.restore()
     change = scores - scores_of(noisy)
     if again is not None:

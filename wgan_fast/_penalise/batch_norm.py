@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .._per_critic import Memory, PerCritic
+from .._per_critic import Memory, PerCritic, behind_partials
 from .._torch_internals import is_compiled
 from .warn import warn
 
@@ -105,5 +105,7 @@ def _note(called: set[torch.nn.Module], layer: torch.nn.Module, _: Any) -> None:
 
 def _compiled_layers(critic: Any, module: torch.nn.Module) -> set[torch.nn.Module]:
     """What ``torch.compile`` calls: everything, if the critic itself is compiled."""
-    roots = [module] if is_compiled(critic) else filter(is_compiled, module.modules())
+    roots = (
+        [module] if is_compiled(behind_partials(critic)) else filter(is_compiled, module.modules())
+    )
     return {layer for root in roots for layer in root.modules()}

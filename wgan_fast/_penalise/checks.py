@@ -51,23 +51,24 @@ def _conversion(tensor: Tensor, name: str) -> str:
     return f"{name}.float()"
 
 
-def check_pair(real: Any, fake: Any) -> None:
+def check_pair(real: Any, fake: Any, real_name: str = "real", fake_name: str = "fake") -> None:
     """``real`` and ``fake`` must be samples of the same shape, dtype and device."""
-    check_samples(real, "real")
-    check_samples(fake, "fake")
+    check_samples(real, real_name)
+    check_samples(fake, fake_name)
     if fake.shape != real.shape:
         raise ValueError(
-            f"fake must have the shape of real, {list(real.shape)}, but it is {list(fake.shape)}"
+            f"{fake_name} must have the shape of {real_name}, {list(real.shape)}, but it is "
+            f"{list(fake.shape)}"
         )
     if fake.dtype != real.dtype:
         raise TypeError(
-            f"fake must have the dtype of real, {real.dtype}, but it is {fake.dtype}; "
-            "convert it with fake.to(real.dtype)"
+            f"{fake_name} must have the dtype of {real_name}, {real.dtype}, but it is "
+            f"{fake.dtype}; convert it with {fake_name}.to({real_name}.dtype)"
         )
     if fake.device != real.device:
         raise ValueError(
-            f"fake must be on the device of real, {real.device}, but it is on {fake.device}; "
-            "move it with fake.to(real.device)"
+            f"{fake_name} must be on the device of {real_name}, {real.device}, but it is on "
+            f"{fake.device}; move it with {fake_name}.to({real_name}.device)"
         )
 
 

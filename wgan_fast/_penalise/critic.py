@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._per_critic import memory_of
+from .._per_critic import behind_partials, memory_of
 from .._torch_internals import input_gradient
 from ..second_order._profile import profile_of
 from ..second_order.context import EfficientDoubleBackward, NoticingHooks
@@ -20,10 +19,9 @@ from .double_backward_errors import input_gradient_to_differentiate
 
 def module_of(critic: Callable[..., Any]) -> torch.nn.Module | None:
     """The module that does the work, when ``critic`` is one, or a method or a partial of one."""
+    critic = behind_partials(critic)
     if isinstance(critic, torch.nn.Module):
         return critic
-    if isinstance(critic, functools.partial):
-        return module_of(critic.func)
     owner = getattr(critic, "__self__", None)
     return owner if isinstance(owner, torch.nn.Module) else None
 

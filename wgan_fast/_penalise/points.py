@@ -20,12 +20,11 @@ Points = Callable[[Any], Tensor]
 
 
 def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Options) -> Points:
-    """Makes the points between the real and fake samples of some rows.
+    """Makes the points between the real and fake samples of some rows; these fit each other.
 
     The mixing factors are those given, or drawn: by the kernel, from one seed, or where there is
     no kernel, all at once. Either way they do not depend on how the batch is sliced.
     """
-    checks.check_pair(real, fake)
     real, fake, backend = detached(real), detached(fake), options.backend
     if epsilon is not None:
         drawing = options.generator is not None and options.subset is not None

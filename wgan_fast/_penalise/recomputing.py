@@ -9,6 +9,7 @@ from typing import Any
 
 from torch.nn.parallel import DistributedDataParallel
 
+from .joint import JointCritic
 from .snapshot import Snapshot
 
 
@@ -46,7 +47,8 @@ def without_reducer(critic: Callable[..., Any]) -> Callable[..., Any]:
         return critic.module
     if isinstance(critic, functools.partial):
         inner = without_reducer(critic.func)
-        return functools.partial(inner, *critic.args, **critic.keywords)
+        partial = functools.partial(inner, *critic.args, **critic.keywords)
+        return JointCritic(partial, critic.form) if isinstance(critic, JointCritic) else partial
     owner = getattr(critic, "__self__", None)
     if isinstance(owner, DistributedDataParallel):
         return getattr(owner.module, getattr(critic, "__name__", "forward"))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._per_critic import Memory, PerCritic
+from .._per_critic import Memory, PerCritic, behind_partials
 from ._layer import Replacing
 from ._thresholds import thresholds_apply
 from ._walk import Walk
@@ -109,7 +109,7 @@ _profiles: PerCritic[Profile] = PerCritic()
 
 def profile_of(critic: Any, module: torch.nn.Module | None, memory: Memory) -> Profile | None:
     """The profile in what is known of a critic; None where there is nothing to know it by."""
-    if module is None and not hasattr(critic, "__code__"):
+    if module is None and not hasattr(behind_partials(critic), "__code__"):
         return None
     profile = _profiles.get(memory)
     if profile is None:
