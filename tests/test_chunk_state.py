@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tests import test_several_tensors as molecules
 from tests.comparing import assert_close, assert_same_gradients
 from tests.critics import mlp
 from tests.stateful_critics import STATEFUL, Attribute, BufferInPlace, Counting, Drawing
@@ -245,5 +246,21 @@ def test_distributed_critics(penalty_of, first, find_unused):
             if first == "scores":
                 penalty = penalty_of(critic)
             (scores + penalty).backward()
+        steps.append([p.grad for p in net.parameters()])
+    assert_same_gradients(steps[1], steps[0])
+
+
+@pytest.mark.usefixtures("_one_process")
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_distributed_critics_of_several_tensors(reduction):
+    """They are found behind what takes the tensors apart, too."""
+    steps = []
+    for wrap in (lambda net: net, DistributedDataParallel):
+        net = molecules.make()
+        critic = wrap(net)
+        for _ in range(3):
+            scores = critic(molecules.FAKE).mean() - critic(molecules.REAL).mean()
+            penalty = r1_penalty(critic, molecules.REAL, chunk_size=2, reduction=reduction)
+            (scores + penalty.mean()).backward()
         steps.append([p.grad for p in net.parameters()])
     assert_same_gradients(steps[1], steps[0])
