@@ -111,8 +111,8 @@ def test_arguments_of_a_partial_stay_where_they_are():
 
     real = torch.ones(4, 2), torch.ones(4, 1)
     partial = functools.partial(critic, 0.5, scale=1.0)
-    for scale, size in [(1.0, 3), (2.0, 9)]:
-        penalty = r1_penalty(partial, real, gamma=2.0, critic_kwargs={"scale": scale})
+    for critic_kwargs, size in [({}, 3), ({"scale": 2.0, "shift": 1.0}, 9)]:
+        penalty = r1_penalty(partial, real, gamma=2.0, critic_kwargs=critic_kwargs)
         assert penalty.item() == pytest.approx(size)
     assert without_reducer(around(partial)).keywords == {"scale": 1.0}
 
