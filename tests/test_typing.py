@@ -22,6 +22,9 @@ MEMBERS = {
     "wgan_div_penalty": "critic, x, x, p=2.0, epsilon=None",
     "max_gradient_penalty": "critic, x, x, lambda_gp=1.0",
 }
+#: What samples may be besides a tensor, and what they may not.
+SEVERAL = ["(x, y)", "[x, y]", "{'image': x, 'mask': y}", "Pair(x, y)"]
+NOT_SAMPLES = ["{x, y}", "[1.0, 2.0]", "{'image': (x, y)}", "None"]
 WRONG = {
     "a word": "return_norms='yes'",
     "an unknown keyword": "gradient=1",
@@ -71,6 +74,27 @@ def test_every_member(tmp_path):
         f"wgan_fast.max_gradient_penalty(critic, x, x, {k})"
         for k in ("reduction='sum'", "subset=0.5")
     ]
+    errors = reported(tmp_path, lines)
+    assert [error for error in errors if error[0] < right] == []
+    assert {line for line, _ in errors} == set(range(right, len(lines)))
+
+
+@needs_pyright
+def test_several_tensors(tmp_path):
+    """In every member, and in what is beside them."""
+    lines = ["import torch, wgan_fast, typing", "from typing_extensions import assert_type"]
+    lines += ["x = y = torch.ones(2, 3)", "critic = torch.nn.Linear(3, 1)"]
+    lines += ["class Pair(typing.NamedTuple):", "    image: torch.Tensor", "    mask: torch.Tensor"]
+    others = {"gradient_norms": "critic, x, x", "consistency_term": "critic, x",
+              "approximate_r1": "critic, x"}  # fmt: skip
+    calls = [f"wgan_fast.{name}({args})" for name, args in (MEMBERS | others).items()]
+    lines += [call.replace(", x", f", {samples}") for call in calls for samples in SEVERAL]
+    both = "tuple[torch.Tensor, torch.Tensor]"
+    for name in MEMBERS:
+        pair = ", ".join(SEVERAL[: MEMBERS[name].count(", x")])
+        lines.append(f"assert_type(wgan_fast.{name}(critic, {pair}, return_norms=True), {both})")
+    right = len(lines)
+    lines += [call.replace(", x", f", {samples}") for call in calls for samples in NOT_SAMPLES]
     errors = reported(tmp_path, lines)
     assert [error for error in errors if error[0] < right] == []
     assert {line for line, _ in errors} == set(range(right, len(lines)))

@@ -106,11 +106,12 @@ class Form:
         self._hold = _holder(samples)
 
     def apart(self, points: Tensor) -> Any:
-        """The tensors that ``points``, ``[B, N]``, are made of, in copies that are contiguous: the
+        """The tensors that ``points``, ``[B, N]``, are made of: in memory of their own, so that the
         critic may take any view of them."""
-        parts = points.split(self._sizes, 1)
+        parts = torch.split_with_sizes_copy(points, self._sizes, 1)
         return self._hold(
-            part.clone(memory_format=torch.contiguous_format).view(len(points), *shape)
+            # No view that can be spared: it would be two more functions in each backward pass.
+            part if len(shape) == 1 else part.view(len(points), *shape)
             for part, shape in zip(parts, self._shapes, strict=True)
         )
 
@@ -187,18 +188,17 @@ def _form_of(samples: Samples) -> str:
 
 
 def _check_entry(entry: Any, name: str) -> None:
-    if isinstance(entry, _SEVERAL):
+    if isinstance(entry, Tensor):
+        if not (entry.is_floating_point() or entry.is_complex() or entry.is_quantized):
+            raise TypeError(
+                f"{name} must be float64, float32, bfloat16 or float16, but it is {entry.dtype}; "
+                "labels and the like cannot be interpolated, nor differentiated: hand them to the "
+                "critic by critic_args or critic_kwargs"
+            )
+    elif isinstance(entry, _SEVERAL):
         raise TypeError(
             f"{name} must be a tensor [B, *], but it is a {type(entry).__name__}; put all tensors "
             "into one tuple, list or dict, without another inside"
-        )
-    if isinstance(entry, Tensor) and not (
-        entry.is_floating_point() or entry.is_complex() or entry.is_quantized
-    ):
-        raise TypeError(
-            f"{name} must be float64, float32, bfloat16 or float16, but it is {entry.dtype}; "
-            "labels and the like cannot be interpolated, nor differentiated: hand them to the "
-            "critic by critic_args or critic_kwargs"
         )
     checks.check_samples(entry, name)
 
