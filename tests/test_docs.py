@@ -1,4 +1,4 @@
-"""The tables of keywords in the documents are those of the code."""
+"""The tables of keywords in the documents are those of the code, and an example runs."""
 
 import inspect
 import re
@@ -34,3 +34,12 @@ def test_the_readme_has_every_argument_with_its_default():
 def test_the_list_of_variants_has_every_shared_keyword():
     rows = table("docs/variants.md", "| keyword | default | |")
     assert set(rows) == Shared.__optional_keys__
+
+
+def test_the_example_of_several_tensors_runs():
+    section = (ROOT / "docs/variants.md").read_text().partition("## Samples of several tensors")[2]
+    example = section.partition("```python\n")[2].partition("```")[0]
+    names = {}
+    exec(example, names)
+    assert names["norms"].shape == (16,)
+    assert all(parameter.grad is not None for parameter in names["critic"].send.parameters())

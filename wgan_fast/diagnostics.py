@@ -49,8 +49,9 @@ def gradient_norms(
     Args:
         critic: maps ``[B, *]`` to scores of any shape, such as ``[B]``. It is called as it is:
             put it in evaluation mode to watch it without dropout.
-        real: real samples, ``[B, *]``, as for :func:`wgan_fast.fast_gradient_penalty`.
-        fake: generated samples, the same shape, dtype and device.
+        real: real samples, ``[B, *]`` or several such tensors, as for
+            :func:`wgan_fast.fast_gradient_penalty`.
+        fake: generated samples, which fit them: the same shape, dtype and device.
         norm, epsilon, generator, critic_args, critic_kwargs, module, shared_arguments, chunk_size,
             backend: as for :func:`wgan_fast.fast_gradient_penalty`.
 

@@ -80,8 +80,12 @@ def fast_gradient_penalty(
         critic: maps ``[B, *]`` to scores of any shape, such as ``[B]``; every entry counts. A
             module or any function.
         real: real samples :math:`x`, ``[B, *]``, float64, float32, bfloat16 or float16, any dense
-            layout. Detached: the penalty reaches the critic's parameters and nothing else.
-        fake: generated samples :math:`\tilde x`, the same shape, dtype and device. Detached.
+            layout. Detached: the penalty reaches the critic's parameters and nothing else. Or a
+            tuple, list or dict of such tensors, with one batch, dtype and device: the critic is
+            called with the same, and each sample has one mixing factor for all of them and one
+            norm of all its gradients. Integers, such as labels, belong into ``critic_args``.
+        fake: generated samples :math:`\tilde x`, the same shape, dtype and device; of several
+            tensors as many, or with the same keys. Detached.
         lambda_gp: the weight :math:`\lambda` of the penalty, at least 0.
         target: the gradient norm that costs nothing, at least 0.
         one_sided: penalise only norms above the target (WGAN-LP).
@@ -163,6 +167,12 @@ def fast_gradient_penalty(
         >>> loss.backward()
         >>> norms.shape
         torch.Size([256])
+
+        Samples of two tensors, and a critic that takes them one by one:
+
+        >>> match = torch.nn.Bilinear(2, 3, 1)
+        >>> real, fake = ((torch.randn(8, 2), torch.rand(8, 3)) for _ in range(2))
+        >>> penalty = fast_gradient_penalty(lambda x: match(*x), real, fake, module=match)
     """
     lambda_gp = checks.check_number(lambda_gp, "lambda_gp")
     term = Term(target, one_sided)

@@ -54,7 +54,8 @@ def r1_penalty(
 
     Args:
         critic: maps ``[B, *]`` to scores of any shape, such as ``[B]``; every entry counts.
-        real: real samples, ``[B, *]``, as for :func:`wgan_fast.fast_gradient_penalty`. Detached.
+        real: real samples, ``[B, *]`` or several such tensors, as for
+            :func:`wgan_fast.fast_gradient_penalty`. Detached.
         gamma: the weight, at least 0.
         shared: the keywords that all penalties share, from ``generator`` to ``return_norms``: see
             :func:`wgan_fast.fast_gradient_penalty`.
@@ -163,17 +164,18 @@ def dragan_penalty(
               \right)^2, \qquad \hat x_b = x_b + \tfrac12 \operatorname{std}(x) \, u_b,
               \quad u_b \sim U(0, 1)
 
-    with one number ``std(x)`` for the batch, and a number of its own in ``u`` for each entry.
+    with one number ``std(x)`` for the batch, and a number of its own in ``u`` for each entry. Where
+    samples are several tensors, each of these has its own ``std``.
 
     Args:
         critic: maps ``[B, *]`` to scores of any shape, such as ``[B]``; every entry counts.
-        real: real samples :math:`x`, ``[B, *]``, as for :func:`wgan_fast.fast_gradient_penalty`.
-            Detached.
+        real: real samples :math:`x`, ``[B, *]`` or several such tensors, as for
+            :func:`wgan_fast.fast_gradient_penalty`. Detached.
         lambda_gp: the weight :math:`\lambda`, at least 0.
         target: the gradient norm that costs nothing, at least 0; the paper's k.
         shared: the keywords that all penalties share: see :func:`wgan_fast.fast_gradient_penalty`.
             :math:`u` is ``torch.rand(real.shape, generator=generator)``, drawn for the whole batch
-            at once: slicing does not change it.
+            at once, one tensor after the other: slicing does not change it.
 
     Returns, Raises, Gradients and Numerics as for :func:`wgan_fast.fast_gradient_penalty`.
 
@@ -242,9 +244,10 @@ def wgan_div_penalty(
 
     Args:
         critic: maps ``[B, *]`` to scores of any shape, such as ``[B]``; every entry counts.
-        real: real samples :math:`x`, ``[B, *]``, as for :func:`wgan_fast.fast_gradient_penalty`.
+        real: real samples :math:`x`, ``[B, *]`` or several such tensors, as for
+            :func:`wgan_fast.fast_gradient_penalty`. Detached.
+        fake: generated samples :math:`\tilde x`, which fit them: the same shape, dtype and device.
             Detached.
-        fake: generated samples :math:`\tilde x`, the same shape, dtype and device. Detached.
         k: the weight, at least 0.
         p: the power, at least 1.
         epsilon: the mixing factors, ``[B]`` in [0, 1]; drawn by default.
@@ -313,9 +316,10 @@ def max_gradient_penalty(
 
     Args:
         critic: maps ``[B, *]`` to scores of any shape, such as ``[B]``; every entry counts.
-        real: real samples :math:`x`, ``[B, *]``, as for :func:`wgan_fast.fast_gradient_penalty`.
+        real: real samples :math:`x`, ``[B, *]`` or several such tensors, as for
+            :func:`wgan_fast.fast_gradient_penalty`. Detached.
+        fake: generated samples :math:`\tilde x`, which fit them: the same shape, dtype and device.
             Detached.
-        fake: generated samples :math:`\tilde x`, the same shape, dtype and device. Detached.
         lambda_gp: the weight :math:`\lambda`, at least 0.
         epsilon: the mixing factors, ``[B]`` in [0, 1]; drawn by default.
         shared: the keywords that all penalties share: see :func:`wgan_fast.fast_gradient_penalty`.

@@ -40,7 +40,8 @@ def consistency_term(
     Args:
         critic: maps ``[B, *]`` to ``(scores, features)``, each ``[B]`` or ``[B, *]``, or to scores
             alone, which leaves the features out.
-        real: real samples, ``[B, *]``, floating. Detached.
+        real: real samples, ``[B, *]``, floating, or several such tensors, as for
+            :func:`wgan_fast.fast_gradient_penalty`. Detached.
         lambda_ct: the weight :math:`\lambda`, at least 0.
         margin: :math:`M`, what costs nothing, at least 0.
         feature_weight: the factor 0.1 of the features, at least 0.
@@ -117,7 +118,8 @@ def approximate_r1(
 
     Args:
         critic: maps ``[B, *]`` to scores, ``[B]`` or ``[B, *]``; the scores of a sample are summed.
-        real: real samples, ``[B, *]``, floating. Detached.
+        real: real samples, ``[B, *]``, floating, or several such tensors, as for
+            :func:`wgan_fast.fast_gradient_penalty`. Detached.
         lambda_r1: the weight :math:`\lambda`, at least 0.
         sigma: the standard deviation of the noise, above 0; 0.01 for images, 0.1 for video.
         generator: where the noise comes from; by default the one that ``torch.manual_seed``

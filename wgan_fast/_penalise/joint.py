@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -108,7 +108,8 @@ class Form:
     def apart(self, points: Tensor) -> Any:
         """The tensors that ``points``, ``[B, N]``, are made of: in memory of their own, so that the
         critic may take any view of them."""
-        parts = torch.split_with_sizes_copy(points, self._sizes, 1)
+        # PyTorch's stub says that it returns None.
+        parts = cast(Any, torch.split_with_sizes_copy(points, self._sizes, 1))
         return self._hold(
             # No view that can be spared: it would be two more functions in each backward pass.
             part if len(shape) == 1 else part.view(len(points), *shape)
