@@ -324,5 +324,5 @@ def test_other_dtypes(dtype):
     penalty, norms = fast_gradient_penalty(critic, real, fake, epsilon=EPSILON, return_norms=True)
     assert penalty.dtype == norms.dtype == torch.float32
     expected = norms_at(make(), between(REAL, FAKE, EPSILON)).float()
-    # Some ten layers and products, each rounded once, there and back.
-    assert ((norms - expected).abs() / expected).max() < 32 * torch.finfo(dtype).eps
+    # Some fifteen operations there and back, each rounded by half an eps.
+    assert ((norms - expected).abs() / expected).max() < 8 * torch.finfo(dtype).eps

@@ -60,15 +60,20 @@ def check_pair(real: Any, fake: Any, real_name: str = "real", fake_name: str = "
             f"{fake_name} must have the shape of {real_name}, {list(real.shape)}, but it is "
             f"{list(fake.shape)}"
         )
-    if fake.dtype != real.dtype:
+    check_alike(fake, fake_name, real, real_name)
+
+
+def check_alike(tensor: Tensor, name: str, like: Tensor, like_name: str) -> None:
+    """``tensor`` must have the dtype and device of ``like``."""
+    if tensor.dtype != like.dtype:
         raise TypeError(
-            f"{fake_name} must have the dtype of {real_name}, {real.dtype}, but it is "
-            f"{fake.dtype}; convert it with {fake_name}.to({real_name}.dtype)"
+            f"{name} must have the dtype of {like_name}, {like.dtype}, but it is {tensor.dtype}; "
+            f"convert it with {name}.to({like_name}.dtype)"
         )
-    if fake.device != real.device:
+    if tensor.device != like.device:
         raise ValueError(
-            f"{fake_name} must be on the device of {real_name}, {real.device}, but it is on "
-            f"{fake.device}; move it with {fake_name}.to({real_name}.device)"
+            f"{name} must be on the device of {like_name}, {like.device}, but it is on "
+            f"{tensor.device}; move it with {name}.to({like_name}.device)"
         )
 
 

@@ -87,8 +87,12 @@ def entries_of(samples: Samples, name: str) -> dict[str, Tensor]:
     first_name, first = next(iter(entries.items()))
     for each_name, each in entries.items():
         _check_entry(each, each_name)
-        if each is not first:
-            _check_fits(each, each_name, first, first_name)
+        if each.shape[0] != first.shape[0]:
+            raise ValueError(
+                f"{each_name} must have the batch of {first_name}, {first.shape[0]} samples, but "
+                f"it has {each.shape[0]}"
+            )
+        checks.check_alike(each, each_name, first, first_name)
     return entries
 
 
@@ -175,7 +179,7 @@ def _in_the_form_of(real: Samples, fake: Samples) -> Samples:
                 f"fake must have the keys of real, {list(real)}, but its keys are {list(fake)}"
             )
         return {key: fake[key] for key in real}
-    if len(fake) != len(real) and not isinstance(real, Tensor):
+    if len(fake) != len(real):
         raise ValueError(
             f"fake must hold as many tensors as real, {len(real)}, but it holds {len(fake)}"
         )
@@ -202,22 +206,3 @@ def _check_entry(entry: Any, name: str) -> None:
             "into one tuple, list or dict, without another inside"
         )
     checks.check_samples(entry, name)
-
-
-def _check_fits(entry: Tensor, name: str, first: Tensor, first_name: str) -> None:
-    """All entries of the samples have one batch, dtype and device."""
-    if entry.shape[0] != first.shape[0]:
-        raise ValueError(
-            f"{name} must have the batch of {first_name}, {first.shape[0]} samples, but it has "
-            f"{entry.shape[0]}"
-        )
-    if entry.dtype != first.dtype:
-        raise TypeError(
-            f"{name} must have the dtype of {first_name}, {first.dtype}, but it is {entry.dtype}; "
-            f"convert it with {name}.to({first_name}.dtype)"
-        )
-    if entry.device != first.device:
-        raise ValueError(
-            f"{name} must be on the device of {first_name}, {first.device}, but it is on "
-            f"{entry.device}; move it with {name}.to({first_name}.device)"
-        )
