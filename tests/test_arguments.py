@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wgan_fast import fast_gradient_penalty
-from wgan_fast._penalise.double_backward_errors import nodes_of
 from wgan_fast.ops import _native as native
 from wgan_fast.second_order import without_thresholds
+from wgan_fast.second_order._graph import nodes_of
 
 REAL = torch.randn(4, 3)
 FAKE = torch.randn(4, 3)

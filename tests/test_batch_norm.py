@@ -11,8 +11,8 @@ from torch import nn
 
 from wgan_fast import fast_gradient_penalty
 from wgan_fast._penalise import batch_norm
-from wgan_fast._penalise.double_backward_errors import nodes_of
 from wgan_fast.second_order import without_thresholds
+from wgan_fast.second_order._graph import nodes_of
 
 
 def samples(batch=4):

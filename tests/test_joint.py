@@ -34,7 +34,7 @@ from wgan_fast import (
 from wgan_fast._penalise.critic import module_of
 from wgan_fast._penalise.joint import Form, JointCritic, entries_of, joint
 from wgan_fast._penalise.recomputing import without_reducer
-from wgan_fast._per_critic import PerCritic
+from wgan_fast._per_critic import memory_of
 from wgan_fast.second_order import without_thresholds
 from wgan_fast.second_order._profile import profile_of
 
@@ -106,10 +106,10 @@ def test_critics_are_known_as_without(critic):
     """By their module, by what was found out earlier, and by their profile."""
     module = module_of(critic)
     assert module_of(around(critic)) is module
-    known = PerCritic()
-    known.put(around(critic), module, 1)
-    assert known.get(critic, module) == 1
-    assert profile_of(around(critic), module) is profile_of(critic, module) is not None
+    memory = memory_of(critic, module)
+    assert memory_of(around(critic), module) is memory
+    profile = profile_of(critic, module, memory)
+    assert profile_of(around(critic), module, memory) is profile is not None
 
 
 def test_arguments_of_a_partial_stay_where_they_are():

@@ -15,6 +15,7 @@ SOURCES = [path for path in ROOT.glob("csrc/*/*") if path.suffix in {".h", ".cpp
 _PUBLIC = {
     f"wgan_fast.{name}"
     for name in (
+        "critic_loss",
         "diagnostics",
         "frozen",
         "gradient_penalty",
@@ -22,6 +23,7 @@ _PUBLIC = {
         "losses",
         "path_length",
         "penalties",
+        "penalties_of_scores",
         "regularisers",
     )
 }

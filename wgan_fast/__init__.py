@@ -3,6 +3,7 @@
 from importlib import metadata as _metadata
 
 from ._penalise.options import FiniteDifference
+from .critic_loss import CriticLossParts, Penalty, critic_loss
 from .diagnostics import GradientNorms, gradient_norms
 from .frozen import frozen
 from .gradient_penalty import fast_gradient_penalty
@@ -27,6 +28,7 @@ from .penalties import (
     r2_penalty,
     wgan_div_penalty,
 )
+from .penalties_of_scores import gradient_penalty_of, r1_penalty_of
 from .regularisers import approximate_r1, consistency_term
 from .second_order import (
     efficient_convolutions,
@@ -36,13 +38,16 @@ from .second_order import (
 )
 
 __all__ = [
+    "CriticLossParts",
     "FiniteDifference",
     "GradientNorms",
     "Lazy",
     "PathLength",
+    "Penalty",
     "approximate_r1",
     "clip_weights_",
     "consistency_term",
+    "critic_loss",
     "dragan_penalty",
     "efficient_convolutions",
     "efficient_double_backward",
@@ -50,6 +55,7 @@ __all__ = [
     "frozen",
     "gan_critic_loss",
     "gradient_norms",
+    "gradient_penalty_of",
     "hinge_critic_loss",
     "hinge_generator_loss",
     "max_gradient_penalty",
@@ -58,6 +64,7 @@ __all__ = [
     "path_length_penalty",
     "prune_zero_paths",
     "r1_penalty",
+    "r1_penalty_of",
     "r2_penalty",
     "relativistic_critic_loss",
     "relativistic_generator_loss",

@@ -15,6 +15,7 @@ T = TypeVar("T")
 #: What is remembered of one critic, by the subject; looked up once in a call.
 Memory = dict["PerCritic[Any]", Any]
 
+
 def behind_partials(critic: Any) -> Any:
     """The module or function that a ``functools.partial`` calls, or a partial of one."""
     while isinstance(critic, functools.partial):

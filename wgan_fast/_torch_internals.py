@@ -127,6 +127,12 @@ def inputs_of(node: Any) -> int | None:
     return None if metadata is None else len(metadata)
 
 
+def output_shapes(node: Any) -> list[Sequence[int]] | None:
+    """The shapes of what the function of a node returned; None where that cannot be told."""
+    metadata = getattr(node, "_input_metadata", None)
+    return None if metadata is None else [each.shape for each in metadata]
+
+
 # What torch.compile leaves on a function, on a module that it wraps, and on one that it compiles in
 # place.
 _COMPILED = ("_torchdynamo_orig_callable", "_orig_mod", "_compiled_call_impl")

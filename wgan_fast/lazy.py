@@ -13,7 +13,51 @@ from ._penalise import checks, draws
 from ._penalise.joint import first_tensor
 
 
-class Lazy:
+class Turns:
+    """Counts steps, of which every k-th is a turn.
+
+    Args:
+        every: ``k``, at least 1.
+
+    Raises:
+        TypeError: if ``every`` is not an integer.
+        ValueError: if it is below 1.
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        _check_count(every, "every", least=1)
+        self.every = every
+        self.step = 0
+
+    def take_turn(self) -> bool:
+        """Counts one step, and tells whether it is a turn; the first one is."""
+        its_turn = self.step % self.every == 0
+        self.step += 1
+        return its_turn
+
+    def state_dict(self) -> dict[str, int]:
+        """What a training run needs to go on: ``step`` and ``every``."""
+        return {"step": self.step, "every": self.every}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Goes on from what :meth:`state_dict` returned.
+
+        Raises:
+            TypeError: if ``state`` is not a mapping, or its values are not integers.
+            ValueError: if its keys are not "step" and "every", or its values are too small.
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be what state_dict() returned, but it is {state!r:.60}")
+        if set(state) != {"step", "every"}:
+            raise ValueError(
+                f"state must hold 'step' and 'every', but its keys are {list(state)!r:.60}"
+            )
+        _check_count(state["step"], "step", least=0)
+        _check_count(state["every"], "every", least=1)
+        self.step, self.every = state["step"], state["every"]
+
+
+class Lazy(Turns):
     r"""Computes a penalty at every k-th call only, and multiplies it by k there.
 
     .. math:: k \cdot penalty \text{ at the steps } 0, k, 2k, \dots, \qquad 0 \text{ in between}
@@ -58,15 +102,12 @@ class Lazy:
     """
 
     def __init__(self, every: int = 16) -> None:
-        _check_count(every, "every", least=1)
-        self.every = every
-        self.step = 0
+        super().__init__(every)
         self._last: _Call | None = None
 
     def __call__(self, penalty: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """``every * penalty(*args, **kwargs)`` if it is its turn, otherwise a zero."""
-        its_turn = self.step % self.every == 0
-        self.step += 1
+        its_turn = self.take_turn()
         whole = functools.partial(penalty, *args, **kwargs)  # with what a partial was given before
         named = whole.keywords
         several = (*whole.args, named.get("real"), named.get("fake"))
@@ -82,27 +123,6 @@ class Lazy:
             )
         self._last = _Call(_batch_of(samples), value.shape, value.dtype, value.device)
         return self.every * value
-
-    def state_dict(self) -> dict[str, int]:
-        """What a training run needs to go on: ``step`` and ``every``."""
-        return {"step": self.step, "every": self.every}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Goes on from what :meth:`state_dict` returned.
-
-        Raises:
-            TypeError: if ``state`` is not a mapping, or its values are not integers.
-            ValueError: if its keys are not "step" and "every", or its values are too small.
-        """
-        if not isinstance(state, Mapping):
-            raise TypeError(f"state must be what state_dict() returned, but it is {state!r:.60}")
-        if set(state) != {"step", "every"}:
-            raise ValueError(
-                f"state must hold 'step' and 'every', but its keys are {list(state)!r:.60}"
-            )
-        _check_count(state["step"], "step", least=0)
-        _check_count(state["every"], "every", least=1)
-        self.step, self.every = state["step"], state["every"]
 
     def _zero(self, samples: Tensor | None, keywords: Mapping[str, Any]) -> Tensor:
         """What stands for the penalty between two turns; no leaf, as a penalty is none."""

@@ -39,7 +39,7 @@ def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         >>> wasserstein_critic_loss(torch.tensor([3.0, 5.0]), torch.tensor([1.0, 2.0]))
         tensor(-2.5000)
     """
-    _check_scores(real_scores=real_scores, fake_scores=fake_scores)
+    checks.check_scores(real_scores=real_scores, fake_scores=fake_scores)
     return fake_scores.mean() - real_scores.mean()
 
 
@@ -54,7 +54,7 @@ def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
         >>> wasserstein_generator_loss(torch.tensor([1.0, 2.0]))
         tensor(-1.5000)
     """
-    _check_scores(fake_scores=fake_scores)
+    checks.check_scores(fake_scores=fake_scores)
     return -fake_scores.mean()
 
 
@@ -86,7 +86,7 @@ def gan_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         >>> gan_critic_loss(torch.tensor([0.0, 1000.0]), torch.tensor([0.0, -1000.0]))
         tensor(0.6931)
     """
-    _check_scores(real_scores=real_scores, fake_scores=fake_scores)
+    checks.check_scores(real_scores=real_scores, fake_scores=fake_scores)
     return -F.logsigmoid(real_scores).mean() - F.logsigmoid(-fake_scores).mean()
 
 
@@ -101,7 +101,7 @@ def minimax_generator_loss(fake_scores: Tensor) -> Tensor:
         >>> minimax_generator_loss(torch.tensor([0.0, -1000.0]))
         tensor(-0.3466)
     """
-    _check_scores(fake_scores=fake_scores)
+    checks.check_scores(fake_scores=fake_scores)
     return F.logsigmoid(-fake_scores).mean()
 
 
@@ -118,7 +118,7 @@ def non_saturating_generator_loss(fake_scores: Tensor) -> Tensor:
         >>> non_saturating_generator_loss(torch.tensor([0.0, -1000.0]))
         tensor(500.3466)
     """
-    _check_scores(fake_scores=fake_scores)
+    checks.check_scores(fake_scores=fake_scores)
     return -F.logsigmoid(fake_scores).mean()
 
 
@@ -146,7 +146,7 @@ def hinge_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
         >>> hinge_critic_loss(torch.tensor([3.0, 0.5]), torch.tensor([-3.0, 1.0]))
         tensor(1.2500)
     """
-    _check_scores(real_scores=real_scores, fake_scores=fake_scores)
+    checks.check_scores(real_scores=real_scores, fake_scores=fake_scores)
     return F.relu(1 - real_scores).mean() + F.relu(1 + fake_scores).mean()
 
 
@@ -163,7 +163,7 @@ def hinge_generator_loss(fake_scores: Tensor) -> Tensor:
         >>> hinge_generator_loss(torch.tensor([1.0, 2.0]))
         tensor(-1.5000)
     """
-    _check_scores(fake_scores=fake_scores)
+    checks.check_scores(fake_scores=fake_scores)
     return -fake_scores.mean()
 
 
@@ -251,18 +251,8 @@ def clip_weights_(critic: torch.nn.Module, c: float = 0.01) -> None:
         parameter.clamp_(-c, c)
 
 
-def _check_scores(**scores: Any) -> None:
-    for name, value in scores.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a tensor, but it is {checks.describe(value)}")
-        if not value.dtype.is_floating_point:
-            raise TypeError(f"{name} must be floating, but they are {value.dtype}")
-        if value.numel() == 0:
-            raise ValueError(f"{name} must not be empty, but their shape is {list(value.shape)}")
-
-
 def _check_pairs(real_scores: Any, fake_scores: Any) -> None:
-    _check_scores(real_scores=real_scores, fake_scores=fake_scores)
+    checks.check_scores(real_scores=real_scores, fake_scores=fake_scores)
     if fake_scores.shape != real_scores.shape:
         raise ValueError(
             f"fake_scores must have the shape of real_scores, {list(real_scores.shape)}, but it is "

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .. import ops
-from ..ops._layout import as_rows
-from ..ops.norm_penalty import NORM_PENALTY
 from . import checks, draws
 from .batch_dependence import watched
 from .chunks import Arguments, Evaluated, in_slices, slice_arguments, slices_of
+from .cost import cost_of
 from .critic import check_critic, input_gradients, module_of
 from .finite_differences import penalty_by_differences
 from .options import Options, Term
@@ -58,7 +55,7 @@ def penalise(
     if options.subset is not None:
         chosen = draws.draw_subset(options.subset, batch, options.generator)
         count = chosen.shape[0]
-    cost = _cost(weight, batch, count, term, options)
+    cost = cost_of(weight, batch, count, term, options)
 
     differences, prune = options.finite_difference, options.double_backward == "pruned"
     given = (tuple(options.critic_args), dict(options.critic_kwargs or {}))
@@ -95,29 +92,3 @@ def penalise(
     if options.reduction == "max":
         penalty = penalty.amax()
     return (penalty, norms.detach()) if options.return_norms else penalty
-
-
-def _cost(
-    weight: float, batch: int, count: int, term: Term, options: Options
-) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """From input gradients to their penalty and norms, for ``count`` of ``batch`` samples."""
-    reduction, backend, norm = options.reduction, options.backend, options.norm
-    if reduction == "mean":
-        weight = weight / count
-    elif reduction == "sum":
-        weight = weight * batch / count
-    reduce = reduction in ("mean", "sum")
-    if norm != 2:
-        return functools.partial(
-            ops.norm_penalty,
-            target=term.target,
-            one_sided=term.one_sided,
-            power=term.power,
-            scale=weight,
-            reduce=reduce,
-            norm=norm,
-            backend=backend,
-        )
-    # On the path of every call: nothing is checked twice.
-    settings = (term.target, term.one_sided, term.power, weight, reduce)
-    return lambda gradients: NORM_PENALTY(as_rows(gradients), *settings, backend=backend)

@@ -199,6 +199,24 @@ def check_subset(subset: Any, reduction: str) -> None:
         )
 
 
+def check_first_sample(first_sample: Any) -> None:
+    if isinstance(first_sample, bool) or not isinstance(first_sample, int):
+        raise TypeError(f"first_sample must be an integer, but it is {describe(first_sample)}")
+    if first_sample < 0:
+        raise ValueError(f"first_sample must be at least 0, but it is {first_sample}")
+
+
 def check_generator(generator: Any) -> None:
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"generator must be a torch.Generator, but it is {describe(generator)}")
+
+
+def check_scores(**scores: Any) -> None:
+    """Scores, by the names of their arguments, must be floating tensors that are not empty."""
+    for name, value in scores.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a tensor, but it is {describe(value)}")
+        if not value.dtype.is_floating_point:
+            raise TypeError(f"{name} must be floating, but they are {value.dtype}")
+        if value.numel() == 0:
+            raise ValueError(f"{name} must not be empty, but their shape is {list(value.shape)}")

@@ -77,7 +77,7 @@ def input_gradients(
         scores = critic(points, *args, **kwargs)
     check_scores(scores, points, per_sample=per_sample)
     if not scores.requires_grad:
-        raise ValueError(_NOT_CONNECTED)
+        raise ValueError(NOT_CONNECTED)
     if create_graph:
         gradients = input_gradient_to_differentiate(
             memory, scores, points, hooked=call.has_hooks, pruned=prune
@@ -85,11 +85,11 @@ def input_gradients(
     else:
         gradients = input_gradient(scores, points, create_graph)
     if gradients is None:
-        raise ValueError(_NOT_CONNECTED)
+        raise ValueError(NOT_CONNECTED)
     return call.prune(gradients) if isinstance(call, EfficientDoubleBackward) else gradients
 
 
-_NOT_CONNECTED = (
+NOT_CONNECTED = (
     "critic must return scores that depend on its input by differentiable operations, but they are "
     "not connected to it. Is there a detach(), a no_grad() or an argmax() in the critic, or does "
     "it use another tensor than its argument?"

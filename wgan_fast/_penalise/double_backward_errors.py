@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +32,7 @@ from .._torch_internals import (
     saved_tensors,
     transforms_active,
 )
+from ..second_order._graph import leading_to, nodes_of
 
 #: The critics in whose graphs nothing was found. They are not looked through again.
 _fine: PerCritic[bool] = PerCritic()
@@ -68,7 +68,7 @@ def input_gradient_to_differentiate(
         if fine:
             _fine.put(memory, True)
     if gradients is not None and not gradients.requires_grad:
-        _check_constant(scores, points, hooked)
+        check_constant(scores, [points], hooked=hooked)
     return gradients
 
 
@@ -138,13 +138,14 @@ def _message(cause: str, pruned: bool) -> str:
     )
 
 
-def _check_constant(scores: Tensor, points: Tensor, hooked: bool) -> None:
+def check_constant(scores: Tensor, points: Sequence[Tensor], *, hooked: bool) -> None:
     """The input gradient has no graph: that must be because it does not depend on a parameter.
 
     PyTorch's own functions can be believed.
     """
     nodes = nodes_of(scores)
-    trains = any(is_leaf_node(n) and n.variable is not points for n in nodes)  # type: ignore[attr-defined]
+    leaves = [node.variable for node in nodes if is_leaf_node(node)]  # type: ignore[attr-defined]
+    trains = not all(any(leaf is each for each in points) for leaf in leaves)
     if trains and (hooked or any(map(_is_foreign, nodes))):
         raise RuntimeError(
             "the penalty would train nothing: the critic's scores depend on parameters, but the "
@@ -190,7 +191,7 @@ def _obstacles(nodes: list[Node], points: Tensor, gradients: Tensor) -> Iterator
         elif type(node) in _WITHOUT:
             yield node, _WITHOUT[type(node)]
     suspects = [node for node in nodes if _forgets_its_graph(node)]
-    if suspects and not _leading_to(points, nodes).isdisjoint(suspects):
+    if suspects and not leading_to(points, nodes).isdisjoint(suspects):
         yield first, _ONCE
 
 
@@ -215,30 +216,3 @@ def _forgets_its_graph(node: Any) -> bool:
     if backward is None:
         return False
     return bool(saved_tensors(node)) or any(isinstance(x, Tensor) for x in vars(node).values())
-
-
-def nodes_of(result: Tensor) -> list[Node]:
-    """All nodes of the graph that a tensor was computed by."""
-    nodes = [] if result.grad_fn is None else [result.grad_fn]
-    seen = set(nodes)
-    for node in nodes:
-        for following, _ in node.next_functions:
-            if following is not None and following not in seen:
-                seen.add(following)
-                nodes.append(following)
-    return nodes
-
-
-def _leading_to(leaf: Tensor, nodes: Iterable[Node]) -> set[Node]:
-    """The nodes from which a leaf is reached."""
-    before: defaultdict[Node | None, list[Node]] = defaultdict(list)
-    for node in nodes:
-        for following, _ in node.next_functions:
-            before[following].append(node)
-    waiting = [n for n in nodes if is_leaf_node(n) and n.variable is leaf]  # type: ignore[attr-defined]
-    found = set(waiting)
-    while waiting:
-        new = [node for node in before[waiting.pop()] if node not in found]
-        found.update(new)
-        waiting.extend(new)
-    return found

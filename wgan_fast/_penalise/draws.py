@@ -14,11 +14,16 @@ def draw_seed(generator: torch.Generator | None, samples: Tensor) -> Tensor:
     return torch.randint(2**63 - 1, (), generator=generator, device=device)
 
 
-def draw_factors(generator: torch.Generator | None, samples: Tensor) -> Tensor:
+def draw_factors(
+    generator: torch.Generator | None, samples: Tensor, first_sample: int = 0
+) -> Tensor:
     """Mixing factors, ``[B]``, the same numbers in every dtype and on every device: ``torch.rand``
-    in float32."""
+    in float32. Those of the samples before the first one, of other processes, are drawn as well."""
     device = _quiet_device(generator, samples)
-    drawn = torch.rand(samples.shape[0], generator=generator, dtype=torch.float32, device=device)
+    count = first_sample + samples.shape[0]
+    drawn = torch.rand(count, generator=generator, dtype=torch.float32, device=device)
+    if first_sample:
+        drawn = drawn[first_sample:]
     if samples.device != device:
         drawn = drawn.to(samples.device, non_blocking=True)
     return drawn.double() if samples.dtype == torch.float64 else drawn

@@ -19,18 +19,25 @@ from .options import Options
 Points = Callable[[Any], Tensor]
 
 
-def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Options) -> Points:
+def interpolates(
+    real: Tensor,
+    fake: Tensor,
+    epsilon: Tensor | None,
+    options: Options,
+    first_sample: int = 0,
+) -> Points:
     """Makes the points between the real and fake samples of some rows; these fit each other.
 
     The mixing factors are those given, or drawn: by the kernel, from one seed, or where there is
-    no kernel, all at once. Either way they do not depend on how the batch is sliced.
+    no kernel, all at once. Either way they do not depend on how the batch is sliced, and sample b
+    gets the factor number ``first_sample + b``.
     """
     real, fake, backend = detached(real), detached(fake), options.backend
     if epsilon is not None:
         drawing = options.generator is not None and options.subset is not None
         factors = checks.check_epsilon(epsilon, real, None if drawing else options.generator)
     elif backend == "pytorch" or (backend == "auto" and not ops.has_kernels(real)):
-        drawn = draws.draw_factors(options.generator, real)
+        drawn = draws.draw_factors(options.generator, real, first_sample)
         real = as_rows(real)
         return lambda rows: mix_quickly(
             part_of(real, rows), part_of(fake, rows), part_of(drawn, rows)
@@ -39,9 +46,13 @@ def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Op
         seed = draws.draw_seed(options.generator, real)
         if options.subset is None:  # the rows are a slice
             return lambda rows: ops.random_interpolate(
-                part_of(real, rows), part_of(fake, rows), seed, rows.start, backend=backend
+                part_of(real, rows),
+                part_of(fake, rows),
+                seed,
+                first_sample + rows.start,
+                backend=backend,
             )
-        factors = ops.drawn_epsilon(real, seed)
+        factors = ops.drawn_epsilon(real, seed, first_sample)
     return lambda rows: ops.interpolate(
         part_of(real, rows), part_of(fake, rows), part_of(factors, rows), backend=backend
     )

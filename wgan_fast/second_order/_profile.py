@@ -35,6 +35,28 @@ PATIENCE = 63
 _SHAPES = 64
 
 
+class Patience:
+    """Waits for a while before it looks again for what was not found, for each shape of points."""
+
+    def __init__(self) -> None:
+        self._wait: dict[torch.Size, int] = {}
+
+    def looks(self, shape: torch.Size) -> bool:
+        """Whether to look; each answer of no is one turn of waiting."""
+        if not thresholds_apply():
+            return True
+        wait = self._wait.get(shape, 0)
+        if wait > 0:
+            self._wait[shape] = wait - 1
+        return wait == 0
+
+    def begin(self, shape: torch.Size) -> None:
+        """Waits, from now on."""
+        if len(self._wait) >= _SHAPES:
+            self._wait.clear()
+        self._wait[shape] = PATIENCE
+
+
 class Profile:
     """What is known about one critic; nothing before its first call."""
 
@@ -43,7 +65,9 @@ class Profile:
         self._calls: set[str] = set()
         #: The most multiplications of one of its layers, for each number of its input.
         self._largest_work = 0.0
-        self._wait: dict[torch.Size, int] = {}
+        self._cutting = Patience()
+        #: Whether scores may be computed from gradients; see ``added_constants.py``.
+        self.sharing = Patience()
 
     def may_replace(self, points: Tensor) -> bool:
         """Whether one of the critic's layers may be worth replacing, as far as is known."""
@@ -61,12 +85,7 @@ class Profile:
 
     def may_cut(self, shape: torch.Size) -> bool:
         """Whether it is worth while to look for what can be cut."""
-        if not thresholds_apply():
-            return True
-        wait = self._wait.get(shape, 0)
-        if wait > 0:
-            self._wait[shape] = wait - 1
-        return wait == 0
+        return self._cutting.looks(shape)
 
     def learn_from_walk(self, walk: Walk | None, points: Tensor) -> bool:
         """Whether what was found is worth cutting; if not, nobody looks again for a while."""
@@ -74,9 +93,7 @@ class Profile:
             return True
         if walk is not None and _pays(walk, points, self._largest_work):
             return True
-        if len(self._wait) >= _SHAPES:
-            self._wait.clear()
-        self._wait[points.shape] = PATIENCE
+        self._cutting.begin(points.shape)
         return False
 
 

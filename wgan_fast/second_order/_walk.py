@@ -121,11 +121,17 @@ class Walk:
             spared=len(spared),
             spared_products=sum(map(_is_product, spared)),
         )
-        self._visited = surely
+        self._visited, self._perhaps, self._spared = surely, perhaps, frozenset(spared)
         # What gets nothing in PyTorch: nobody waits for its zeros, yet there may be more to cut.
         if self._behind_silent:
             self._flood(self._behind_silent, surely | perhaps)
             self.cuts.count = len(self.to_cut)
+
+    def reaches(self, nodes: Iterable[Node]) -> bool:
+        """Whether one of some nodes may get a gradient although the cuts are made."""
+        if self._perhaps is not self._visited:
+            return not self._perhaps.isdisjoint(nodes)
+        return any(node in self._visited and node not in self._spared for node in nodes)
 
     def leaves(self) -> list[Tensor]:
         """The leaves of the graph."""

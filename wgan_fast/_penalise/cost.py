@@ -1,0 +1,39 @@
+"""What input gradients cost: a term of their norms, weighed and reduced."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from torch import Tensor
+
+from .. import ops
+from ..ops._layout import as_rows
+from ..ops.norm_penalty import NORM_PENALTY
+from .options import Options, Term
+
+
+def cost_of(
+    weight: float, batch: int, count: int, term: Term, options: Options
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """From input gradients to their penalty and norms, for ``count`` of ``batch`` samples."""
+    reduction, backend, norm = options.reduction, options.backend, options.norm
+    if reduction == "mean":
+        weight = weight / count
+    elif reduction == "sum":
+        weight = weight * batch / count
+    reduce = reduction in ("mean", "sum")
+    if norm != 2:
+        return functools.partial(
+            ops.norm_penalty,
+            target=term.target,
+            one_sided=term.one_sided,
+            power=term.power,
+            scale=weight,
+            reduce=reduce,
+            norm=norm,
+            backend=backend,
+        )
+    # On the path of every call: nothing is checked twice.
+    settings = (term.target, term.one_sided, term.power, weight, reduce)
+    return lambda gradients: NORM_PENALTY(as_rows(gradients), *settings, backend=backend)
