@@ -4,7 +4,7 @@
 # make cuda-docs             write the tables of docs/cuda.md anew
 # make cuda-import-check     one build with CUDA, loaded under a CPU and a CUDA build of torch (6 GB)
 # make install-cuda-tools    what the checks need besides nvcc: clang-22, nvdisasm, cuobjdump
-# make gpu                   on a machine with a GPU: build, test, sanitise, measure   (8 minutes)
+# make gpu                   on a machine with a GPU: build, measure, sanitise, test   (9 minutes)
 
 .PHONY: cuda-check cuda-docs cuda-import-check install-cuda-tools gpu
 

@@ -47,7 +47,7 @@ BENCHMARK_LAYERS = (
     {"contestants"},
     {"suites"},
     {"race", "report"},
-    {"compare", "double_backward", "finite_difference", "gpu_bandwidth", "plot"},
+    {"compare", "double_backward", "finite_difference", "gpu_bandwidth", "gpu_steps", "plot"},
 )
 
 #: folder: the headers that its files must not include

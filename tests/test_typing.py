@@ -22,6 +22,11 @@ MEMBERS = {
     "wgan_div_penalty": "critic, x, x, p=2.0, epsilon=None",
     "max_gradient_penalty": "critic, x, x, lambda_gp=1.0",
 }
+#: The members that are of scores and call no critic.
+OF_SCORES = {
+    "gradient_penalty_of": "x, x, target=0.0",
+    "r1_penalty_of": "x, x, gamma=1",
+}
 #: What samples may be besides a tensor, and what they may not.
 SEVERAL = ["(x, y)", "[x, y]", "{'image': x, 'mask': y}", "Pair(x, y)"]
 NOT_SAMPLES = ["{x, y}", "[1.0, 2.0]", "{'image': (x, y)}", "None"]
@@ -67,8 +72,12 @@ def test_every_member(tmp_path):
         lines.append(f"assert_type({call}), torch.Tensor)")
         lines.append(f"assert_type({call}, return_norms=False), torch.Tensor)")
         lines.append(f"assert_type({call}, return_norms=True), {both})")
+    for name, args in OF_SCORES.items():
+        call = f"wgan_fast.{name}({args}, double_backward='plain', norm=1"
+        lines.append(f"assert_type({call}), torch.Tensor)")
+        lines.append(f"assert_type({call}, return_norms=True), {both})")
     right = len(lines)
-    for name, args in MEMBERS.items():
+    for name, args in (MEMBERS | OF_SCORES).items():
         lines += [f"wgan_fast.{name}({args}, {wrong})" for wrong in WRONG.values()]
     lines += [
         f"wgan_fast.max_gradient_penalty(critic, x, x, {k})"
@@ -109,7 +118,7 @@ def test_the_members_are_all_there_are():
         if inspect.isfunction(function)
         and {"return_norms", "shared"} & set(inspect.signature(function).parameters)
     }
-    assert penalties == set(MEMBERS)
+    assert penalties == set(MEMBERS | OF_SCORES)
 
 
 def test_the_package_says_that_it_is_typed():

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
-from benchmarks import gpu_bandwidth
+from benchmarks import gpu_bandwidth, gpu_steps
+from benchmarks.problems.problem import Problem
 from tests.cuda import exercise
 from tools import gpu
 from tools.gpu import Part, parts, run_all
@@ -85,3 +88,38 @@ def test_table_of_measurements() -> None:
     result = gpu_bandwidth.Result("norm_penalty", "float32", 64, 12288, 3_145_728, 2.0, 1.5, 9.0)
     last = gpu_bandwidth.report([result]).splitlines()[-1]
     assert last == "| `norm_penalty` | float32 | 64 x 12288 | 2.0 | 1573 | 75% | 4.5 |"
+
+
+@pytest.mark.parametrize("what", gpu_steps.LOSSES)
+def test_steps_compute_the_same(what: str) -> None:
+    usual, ours = gpu_steps.LOSSES[what]
+    critic = gpu_steps.MLP.critic(torch.float64)
+    real, _ = gpu_steps.MLP.samples(torch.float64)
+    # Of equal samples every interpolate is the sample, whatever is drawn.
+    fake = real if what == "penalty" else real.flip(0)
+    theirs, mine = (gpu_steps.gradients_of(loss, critic, real, fake)() for loss in (usual, ours))
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("what", gpu_steps.LOSSES)
+@pytest.mark.parametrize("dtype", gpu_steps.DTYPES)
+def test_steps_are_measured(what: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_steps, "ROUNDS", 5)
+    tiny = Problem("tiny", lambda: nn.Sequential(nn.Linear(2, 3), nn.LeakyReLU(), nn.Linear(3, 1)),
+                   (2,), 4)  # fmt: skip
+    (result,) = gpu_steps.measure(tiny, what, dtype)
+    assert (result.mode, result.dtype) == ("eager", str(dtype).removeprefix("torch."))
+    assert result.usual_ms > 0
+    assert result.ours_ms > 0
+    assert "| tiny | " in gpu_steps.report([result])
+
+
+def test_what_cannot_be_tested_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None if name == "ot" else 1)
+    last = parts(tmp_path)[-1]
+    assert "--ignore=tests/examples" in last.command
+    run_all([Part("tests", python(""), 20, without=last.without)], tmp_path, dict(os.environ))
+    assert "passed (without tests/examples: ot not installed; tests/simt" in capsys.readouterr().out

@@ -92,6 +92,7 @@ class Shared(Keywords, total=False):
 _EUCLIDEAN = 2
 
 _REDUCTIONS = ("mean", "sum", "none", "max")
+_MEAN, _AUTO = _REDUCTIONS[0], BACKENDS[0]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,9 +114,9 @@ class Options:
 
     def __post_init__(self) -> None:
         # On the path of every call: what was left at its default is not looked at twice.
-        if self.reduction != "mean":
+        if self.reduction is not _MEAN:
             checks.check_choice(self.reduction, "reduction", _REDUCTIONS)
-        if self.backend != "auto":
+        if self.backend is not _AUTO:
             checks.check_choice(self.backend, "backend", BACKENDS)
         if not isinstance(self.double_backward, str):
             checks.check_double_backward(self.double_backward, FiniteDifference)
