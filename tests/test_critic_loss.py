@@ -366,3 +366,12 @@ def test_bad_arguments(arguments, error, message):
 def test_bad_settings(settings, error, message):
     with pytest.raises(error, match=message):
         Penalty(**settings)
+
+
+def test_the_way_is_told_in_every_call():
+    """Also where it is not looked for again, because it was not found a few calls ago."""
+    for name, why in [("mlp_silu", "SiluBackward0 is not known to be"), ("mlp_relu", "too small")]:
+        _, critic = NAMED[name].make()
+        for _ in range(3):
+            parts = critic_loss(critic, *NAMED[name].samples(), r1=1.0, return_parts=True)[1]
+            assert why in parts.ways["real"]

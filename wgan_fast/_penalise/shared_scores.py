@@ -99,7 +99,7 @@ def scores_and_gradients(
             return _by_gradients(scores, points, constants)
         why_not = constants
         if profile is not None:
-            profile.sharing.begin(points.shape)
+            profile.sharing.begin(points.shape, why_not)
     if not create_graph:
         gradients = input_gradient(scores, points, create_graph=False)
         scores = scores.detach()
@@ -115,7 +115,7 @@ def scores_and_gradients(
 def _why_not_shared(points: Tensor, profile: Profile | None) -> str:
     """Why it is not even tried; empty if it is."""
     if profile is not None and not profile.sharing.looks(points.shape):
-        return "it was tried a few calls ago"
+        return profile.sharing.why(points.shape)
     if torch.compiler.is_compiling() or transforms_active():
         return "the call is being traced or transformed"
     if points.dtype not in (torch.float32, torch.float64):

@@ -40,6 +40,7 @@ class Patience:
 
     def __init__(self) -> None:
         self._wait: dict[torch.Size, int] = {}
+        self._why: dict[torch.Size, str] = {}
 
     def looks(self, shape: torch.Size) -> bool:
         """Whether to look; each answer of no is one turn of waiting."""
@@ -50,11 +51,17 @@ class Patience:
             self._wait[shape] = wait - 1
         return wait == 0
 
-    def begin(self, shape: torch.Size) -> None:
+    def begin(self, shape: torch.Size, why: str = "") -> None:
         """Waits, from now on."""
         if len(self._wait) >= _SHAPES:
             self._wait.clear()
+            self._why.clear()
         self._wait[shape] = PATIENCE
+        self._why[shape] = why
+
+    def why(self, shape: torch.Size) -> str:
+        """What :meth:`begin` was told."""
+        return self._why.get(shape, "")
 
 
 class Profile:
