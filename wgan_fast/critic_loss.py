@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, cast, overload
 
 import torch
 from torch import Tensor
 
-from ._penalise import checks, penalise
-from ._penalise.cost import cost_of
-from ._penalise.critic import check_critic, check_scores, module_of
+from ._penalise import checks
+from ._penalise.critic import check_critic
 from ._penalise.joint import Samples, joined, joined_pair
 from ._penalise.options import DoubleBackward, Options, Term
-from ._penalise.points import Points, interpolates
-from ._penalise.shared_scores import scores_and_gradients
+from ._penalise.points import interpolates
+from ._penalise.step import Due, Step
 from .lazy import Turns
 from .losses import (
     gan_critic_loss,
@@ -275,7 +273,7 @@ def critic_loss(
     )
     check_critic(critic)
     checks.check_inference_mode()
-    step = _Step(options)
+    step = Step(options)
     if dues["gp"] is None:
         critic_of_real, real = joined(critic, real, "real")
         critic_of_fake, fake = joined(critic, fake, "fake")
@@ -303,81 +301,24 @@ def critic_loss(
     )
 
 
-class _Due(NamedTuple):
-    """A penalty of this step: its weight, and what else there is to say of it."""
-
-    weight: float
-    settings: Penalty
-
-    def term(self, target: float) -> Term:
-        """What a norm costs, with a target for where none was set."""
-        chosen = self.settings
-        return Term(
-            target if chosen.target is None else chosen.target, chosen.one_sided, chosen.power
-        )
-
-    def options(self, options: Options) -> Options:
-        """The options of the step with the norm of this penalty."""
-        norm = self.settings.norm
-        return options if norm == options.norm else replace(options, norm=norm)
+#: What a penalty is aimed at unless its settings say otherwise.
+_TARGETS = {"gp": 1.0, "r1": 0.0, "r2": 0.0}
 
 
-def _due(penalty: Any, name: str) -> _Due | None:
+def _due(penalty: Any, name: str) -> Due | None:
     """The penalty that an argument asks for in this step, if there is one."""
+    target = _TARGETS[name]
     if penalty is None:
         return None
-    if isinstance(penalty, Penalty):
-        due = _Due(penalty.weight * penalty.every, penalty) if penalty.take_turn() else None
+    if not isinstance(penalty, Penalty):
+        due = Due(checks.check_number(penalty, name), Term(target))
+    elif penalty.take_turn():
+        target = target if penalty.target is None else penalty.target
+        term = Term(target, penalty.one_sided, penalty.power)
+        due = Due(penalty.weight * penalty.every, term, penalty.norm)
     else:
-        due = _Due(checks.check_number(penalty, name), _PLAIN)
-    return due if due is not None and due.weight > 0 else None
-
-
-_PLAIN = Penalty(1.0)
-
-
-@dataclass
-class _Step:
-    """One step of the critic: what was asked for, and what has come of it so far."""
-
-    options: Options
-    penalties: dict[str, Tensor] = field(default_factory=dict)
-    norms: dict[str, Tensor] = field(default_factory=dict)
-    ways: dict[str, str] = field(default_factory=dict)
-
-    def scores(
-        self, critic: Critic, samples: Tensor, name: str, penalty: str, due: _Due | None
-    ) -> Tensor:
-        """The scores of some samples; and their penalty in passing, if one is due."""
-        options = self.options
-        args, kwargs = tuple(options.critic_args), dict(options.critic_kwargs or {})
-        x = samples.clone() if samples.is_inference() else samples.detach()
-        if due is None:
-            scores = critic(x, *args, **kwargs)
-            check_scores(scores, x, per_sample=False)
-            return scores
-        scored = scores_and_gradients(
-            critic,
-            x.requires_grad_(),
-            args,
-            kwargs,
-            module=module_of(critic) if options.module is None else options.module,
-            prune=options.double_backward == "pruned",
-        )
-        batch, term = samples.shape[0], due.term(target=0.0)
-        cost = cost_of(due.weight / 2, batch, batch, term, due.options(options))
-        self._note(penalty, *cost(scored.gradients))
-        self.ways[name] = scored.way
-        return scored.scores
-
-    def penalise(self, critic: Critic, points: Points, batch: int, due: _Due) -> None:
-        """Calls the critic at interpolates, for the penalty of WGAN-GP."""
-        term = due.term(target=1.0)
-        chosen = due.options(self.options)
-        self._note("gp", *penalise(critic, points, batch, due.weight, term, chosen))
-
-    def _note(self, penalty: str, value: Tensor, norms: Tensor) -> None:
-        self.penalties[penalty], self.norms[penalty] = value, norms.detach()
+        return None
+    return due if due.weight > 0 else None
 
 
 def _loss_of(loss: Any) -> Loss:
