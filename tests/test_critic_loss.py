@@ -341,6 +341,7 @@ def test_one_seed_mixes_alike_for_several_processes():
         ({"double_backward": "finite_difference"}, ValueError, "double_backward must be one of"),
         ({"gp": 1.0, "first_sample": -1}, ValueError, "first_sample must be at least 0"),
         ({"gp": 1.0, "epsilon": torch.zeros(3)}, ValueError, "epsilon must hold one factor"),
+        ({"epsilon": torch.zeros(7)}, ValueError, "epsilon must be None without gp"),
         ({"critic_args": 3}, TypeError, "critic_args must be a tuple"),
         ({"return_parts": 1}, TypeError, "return_parts must be True or False"),
     ],

@@ -258,7 +258,6 @@ def critic_loss(
         torch.Size([256])
     """
     loss_of = _loss_of(loss)
-    dues = {"gp": _due(gp, "gp"), "r1": _due(r1, "r1"), "r2": _due(r2, "r2")}
     checks.check_choice(double_backward, "double_backward", ("pruned", "plain"))
     checks.check_bool(return_parts, "return_parts")
     checks.check_first_sample(first_sample)
@@ -273,6 +272,9 @@ def critic_loss(
     )
     check_critic(critic)
     checks.check_inference_mode()
+    if epsilon is not None and gp is None:
+        raise ValueError("epsilon must be None without gp: there is nothing to interpolate")
+    dues = {"gp": _due(gp, "gp"), "r1": _due(r1, "r1"), "r2": _due(r2, "r2")}
     step = Step(options)
     if dues["gp"] is None:
         critic_of_real, real = joined(critic, real, "real")
