@@ -1,8 +1,10 @@
-"""The tables of keywords in the documents are those of the code, and an example runs."""
+"""The tables of keywords in the documents are those of the code, an example runs, links lead on."""
 
 import inspect
 import re
 from pathlib import Path
+
+import pytest
 
 from wgan_fast import fast_gradient_penalty
 from wgan_fast._penalise.options import Shared
@@ -43,3 +45,19 @@ def test_the_example_of_several_tensors_runs():
     exec(example, names)
     assert names["norms"].shape == (16,)
     assert all(parameter.grad is not None for parameter in names["critic"].send.parameters())
+
+
+@pytest.mark.parametrize("page", ["README.md", "which-call.md", "migration.md", "variants.md"])
+def test_links_lead_somewhere(page):
+    path = ROOT / page if page == "README.md" else ROOT / "docs" / page
+    for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
+        if link.startswith("http"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.exists(), link
+        headings = (
+            re.findall(r"^#+ (.*)$", target.read_text(), flags=re.MULTILINE) if anchor else []
+        )
+        anchors = {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+        assert not anchor or anchor in anchors, link
