@@ -85,12 +85,6 @@ def traced():
         return way(critic_of())
 
 
-def twice():
-    critic = critic_of(nn.SiLU)
-    way(critic)
-    return way(critic)
-
-
 REASONS = {
     "SiluBackward0 is not known to be linear piece by piece": lambda: way(critic_of(nn.SiLU)),
     "ExpandBackward0 may mix the samples of the batch": mixed,
@@ -101,7 +95,6 @@ REASONS = {
     "the critic is too small for it to pay": lambda: way(critic_of(width=16)),
     "the call is being traced or transformed": traced,
     "nothing is cut": lambda: way(critic_of(), double_backward="plain"),
-    "it was tried a few calls ago": twice,
 }
 
 
