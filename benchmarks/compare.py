@@ -2,9 +2,9 @@
 
     python -m benchmarks.compare OLD.json NEW.json
 
-Compared is how much faster each contestant is than the textbook of the same run, so that a slower
-machine or a busier hour does not count. Exit status 1 if anything is slower: its speed-up has gone
-down by more than the margin, and the 99 % interval agrees.
+Compared is how much faster each contestant is than the baseline of the same run, mostly the
+textbook, so that a slower machine or a busier hour does not count. Exit status 1 if anything is
+slower: its speed-up has gone down by more than the margin, and the 99 % interval agrees.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .report.results import Row, load
-from .suites.case import BASELINE
+from .report.results import Row, baseline_of, load
 from .timing import interval, resampled_medians
 
 #: Two processes that run the same code differ by this much, from where their memory happens to lie.
@@ -26,7 +25,7 @@ Key = tuple[str, str, str, int, str]
 
 @dataclass(frozen=True)
 class Change:
-    """The new time over the old, both in textbooks of their own run; above 1 is slower."""
+    """The new time over the old, both in baselines of their own run; above 1 is slower."""
 
     key: Key
     ratio: float
@@ -48,7 +47,7 @@ def changes(old: list[Row], new: list[Row]) -> list[Change]:
     before, after = ({key_of(row): row for row in rows if "seconds" in row} for rows in (old, new))
     found = []
     for key in before.keys() & after.keys():
-        baseline = (*key[:2], BASELINE, *key[3:])
+        baseline = (*key[:2], baseline_of(after[key]), *key[3:])
         if key != baseline and baseline in before and baseline in after:
             found.append(_change(key, *((rows[key], rows[baseline]) for rows in (before, after))))
     return sorted(found, key=lambda change: change.ratio, reverse=True)

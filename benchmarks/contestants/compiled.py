@@ -17,6 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from ..problems.problem import Problem
 from . import Build, Step, UnavailableError
+from .critic_losses import CRITIC_LOSSES, USUAL
 from .eager import Gradients
 from .textbook import gradient_penalty
 
@@ -69,13 +70,18 @@ def _first_line(error: Exception) -> str:
 
 def penalty(problem: Problem) -> Build:
     """The textbook penalty and its gradients, compiled."""
+    return loss(problem, gradient_penalty)
+
+
+def loss(problem: Problem, how: Loss) -> Build:
+    """A penalty or a whole loss of the critic and its gradients, compiled."""
 
     def build(dtype: torch.dtype, batch: int | None) -> Step:
         here = problem.at_most(batch)
         critic, (real, fake) = here.critic(dtype), here.samples(dtype)
         weights = [parameter.detach() for parameter in critic.parameters()]
         drawn = torch.rand(len(real), dtype=dtype, device=real.device)
-        run = recorded(critic, gradient_penalty, real, fake, drawn, here.arguments())
+        run = recorded(critic, how, real, fake, drawn, here.arguments())
 
         @torch.no_grad()
         def step(epsilon: Tensor | None = None) -> Any:
@@ -88,16 +94,12 @@ def penalty(problem: Problem) -> Build:
     return build
 
 
-def critic_loss(critic: Any, real: Tensor, fake: Tensor, epsilon: Tensor, args: tuple) -> Tensor:
-    scores = critic(fake, *args).mean() - critic(real, *args).mean()
-    return scores + gradient_penalty(critic, real, fake, epsilon, args)
-
-
 def gradients(critic: nn.Module, real: Tensor, fake: Tensor, args: tuple[Any, ...]) -> Gradients:
     """The critic's gradients by one compiled graph, handed to the optimiser of plain PyTorch."""
     parameters = list(critic.parameters())
     weights = [parameter.detach() for parameter in parameters]
     drawn = torch.rand(len(real), dtype=real.dtype, device=real.device)
+    critic_loss = CRITIC_LOSSES[USUAL]["WGAN-GP"]
     run = recorded(critic, critic_loss, real, fake, drawn, args)
 
     @torch.no_grad()

@@ -1,4 +1,5 @@
-"""Plain PyTorch: the penalty with its backward pass, the critic's step, the training iteration."""
+"""Plain PyTorch: the penalty or a whole loss with its backward pass, the critic's step with its
+optimiser, the training iteration."""
 
 from __future__ import annotations
 
@@ -24,7 +25,11 @@ Gradients = Callable[["Tensor | None"], Tensor]
 
 def penalty(problem: Problem, name: str, how: Penalty | None = None) -> Build:
     """The penalty alone, forward and backward."""
-    how = how or PENALTIES[name]
+    return loss(problem, name, how or PENALTIES[name])
+
+
+def loss(problem: Problem, name: str, how: Penalty) -> Build:
+    """A penalty or a whole loss of the critic, forward and backward."""
 
     def build(dtype: torch.dtype, batch: int | None) -> Step:
         require(name, problem.device)

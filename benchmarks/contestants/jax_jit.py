@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..problems.problem import LAMBDA, Problem
+from ..problems.problem import GAMMA, LAMBDA, Problem
 from . import Build, Step, UnavailableError
 
 
@@ -66,6 +66,17 @@ def _drawing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def penalty(problem: Problem) -> Build:
     """The penalty and its gradients."""
+    return _loss(problem, _penalty)
+
+
+def critic_loss(problem: Problem, name: str) -> Build:
+    """The whole loss of a critic's step, of :data:`critic_losses.CRITIC_LOSSES` by its name, and
+    its gradients."""
+    return _loss(problem, {"R1": _r1, "R1+R2": _r1_r2, "WGAN-GP": _wgan_gp}[name])
+
+
+def _loss(problem: Problem, make: Callable[..., Callable[..., Any]]) -> Build:
+    """A penalty or a whole loss, ``make(apply, args)``, and its gradients."""
 
     def build(dtype: torch.dtype, batch: int | None) -> Step:
         jax = _setup(problem.device)
@@ -74,7 +85,7 @@ def penalty(problem: Problem) -> Build:
         here = problem.at_most(batch)
         critic = here.critic(dtype)
         real, fake, *args = map(_array, (*here.samples(dtype), *here.arguments()))
-        of_weights = jax.value_and_grad(_penalty(translate(critic), tuple(args)))
+        of_weights = jax.value_and_grad(make(translate(critic), tuple(args)))
         given, drawing = jax.jit(of_weights), _drawing(of_weights)
         weights, count = _weights(critic), iter(range(2**31))
 
@@ -102,7 +113,7 @@ def critic_step(problem: Problem) -> Build:
         critic = here.critic(dtype)
         apply = translate(critic)
         real, fake, *args = map(_array, (*here.samples(dtype), *here.arguments()))
-        of_weights = jax.value_and_grad(_critic_loss(apply, tuple(args)))
+        of_weights = jax.value_and_grad(_wgan_gp(apply, tuple(args)))
         given, drawing = (make(_with_adam(of_weights)) for make in (jax.jit, _drawing))
         weights = _weights(critic)
         names = list(weights)
@@ -122,7 +133,38 @@ def critic_step(problem: Problem) -> Build:
     return build
 
 
-def _critic_loss(apply: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any]:
+def _scored(apply: Callable[..., Any], weights: Any, x: Any, args: tuple[Any, ...]) -> Any:
+    """Scores and the zero-centred penalty there, from one forward pass."""
+    import jax
+    import jax.numpy as jnp
+
+    scores, backward = jax.vjp(lambda x: apply(weights, x, *args), x)
+    (gradients,) = backward(jnp.ones_like(scores))
+    return scores, GAMMA / 2 * jnp.square(gradients).reshape(len(x), -1).sum(1).mean()
+
+
+def _r1(apply: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any]:
+    from jax.nn import softplus
+
+    def loss(weights: Any, real: Any, fake: Any, epsilon: Any) -> Any:
+        real_scores, r1 = _scored(apply, weights, real, args)
+        return softplus(-real_scores).mean() + softplus(apply(weights, fake, *args)).mean() + r1
+
+    return loss
+
+
+def _r1_r2(apply: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any]:
+    from jax.nn import softplus
+
+    def loss(weights: Any, real: Any, fake: Any, epsilon: Any) -> Any:
+        real_scores, r1 = _scored(apply, weights, real, args)
+        fake_scores, r2 = _scored(apply, weights, fake, args)
+        return softplus(fake_scores - real_scores).mean() + r1 + r2
+
+    return loss
+
+
+def _wgan_gp(apply: Callable[..., Any], args: tuple[Any, ...]) -> Callable[..., Any]:
     penalty_of = _penalty(apply, args)
 
     def loss(weights: Any, real: Any, fake: Any, epsilon: Any) -> Any:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from torch import nn
 
-from ..problems import critics
+from ..problems import critics, stylegan
 from . import UnavailableError
 
 Weights = dict[str, Any]
@@ -54,7 +54,7 @@ def _sequential(module: nn.Module) -> Apply:
 
 
 def _linear(module: nn.Module) -> Apply:
-    return lambda weights, x: x @ weights["weight"].T + weights["bias"]
+    return lambda weights, x: x @ weights["weight"].T + weights.get("bias", 0)
 
 
 def _convolution(module: Any) -> Apply:
@@ -64,15 +64,25 @@ def _convolution(module: Any) -> Apply:
 
     def apply(weights: Weights, x: Any) -> Any:
         out = lax.conv_general_dilated(
-            x, weights["weight"], module.stride, padding, dimension_numbers=dimensions
+            x,
+            weights["weight"],
+            module.stride,
+            padding,
+            dimension_numbers=dimensions,
+            feature_group_count=module.groups,
         )
-        return out + weights["bias"].reshape(-1, *[1] * len(spatial))
+        bias = weights.get("bias")
+        return out if bias is None else out + bias.reshape(-1, *[1] * len(spatial))
 
     return apply
 
 
 def _leaky_relu(module: Any) -> Apply:
     return lambda weights, x: jnp.where(x > 0, x, module.negative_slope * x)
+
+
+def _scaled_leaky_relu(module: Any) -> Apply:
+    return lambda weights, x: jnp.where(x > 0, x, 0.2 * x) * module.gain
 
 
 def _average_pool(module: Any) -> Apply:
@@ -132,6 +142,52 @@ def _projection(module: Any) -> Apply:
     return apply
 
 
+def _grouped_block(module: Any) -> Apply:
+    body = _children(module)["body"]
+    return lambda weights, x: x + body(weights, x)
+
+
+def _blur(module: Any) -> Apply:
+    kernel, strides = jnp.asarray(module.kernel.numpy()), [module.stride] * 2
+    padding = [(module.padding, module.padding)] * 2
+
+    def apply(weights: Weights, x: Any) -> Any:
+        features = x.shape[1]
+        kernels = jnp.tile(kernel, (features, 1, 1, 1))
+        return lax.conv_general_dilated(
+            x, kernels, strides, padding, feature_group_count=features,
+            dimension_numbers=("NCHW", "OIHW", "NCHW"),
+        )  # fmt: skip
+
+    return apply
+
+
+def _equalised(rule: Callable[[Any], Apply]) -> Callable[[Any], Apply]:
+    """The rule of a layer whose weights are scaled first."""
+
+    def of(module: Any) -> Apply:
+        apply, scale = rule(module), module.scale
+        return lambda weights, x: apply(weights | {"weight": weights["weight"] * scale}, x)
+
+    return of
+
+
+def _style_block(module: Any) -> Apply:
+    parts, gain = _children(module), module.gain
+    return lambda weights, x: (parts["body"](weights, x) + parts["shortcut"](weights, x)) * gain
+
+
+def _minibatch_deviation(module: Any) -> Apply:
+    def apply(weights: Weights, x: Any) -> Any:
+        size = min(module.group, len(x))
+        grouped = x.reshape(size, -1, *x.shape[1:])
+        deviation = jnp.sqrt(grouped.var(0) + 1e-8).mean((1, 2, 3))
+        feature = jnp.tile(deviation, size).reshape(-1, 1, 1, 1)
+        return jnp.concatenate([x, jnp.broadcast_to(feature, (len(x), 1, *x.shape[2:]))], 1)
+
+    return apply
+
+
 RULES: dict[type[nn.Module], Callable[[nn.Module], Apply]] = {
     nn.Sequential: _sequential,
     nn.Linear: _linear,
@@ -148,4 +204,11 @@ RULES: dict[type[nn.Module], Callable[[nn.Module], Apply]] = {
     nn.InstanceNorm2d: _group_norm,
     critics.ResidualBlock: _residual_block,
     critics.Projection: _projection,
+    stylegan.Blur: _blur,
+    stylegan.EqualisedConv2d: _equalised(_convolution),
+    stylegan.EqualisedLinear: _equalised(_linear),
+    stylegan.GroupedBlock: _grouped_block,
+    stylegan.MinibatchDeviation: _minibatch_deviation,
+    stylegan.ScaledLeakyReLU: _scaled_leaky_relu,
+    stylegan.StyleBlock: _style_block,
 }

@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 from ..flops import flops_of
 
+#: The weight of WGAN-GP's penalty.
 LAMBDA = 10.0
+#: The weight of R1 and R2, which halve it.
+GAMMA = 10.0
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,18 @@ class Problem:
     smooth: bool = False
     device: str = "cpu"
 
+    def forward_flops(self) -> int:
+        """The operations of one forward pass of the batch."""
+        few = self.at_most(8)
+        critic, (real, _) = few.critic(torch.float32), few.samples(torch.float32)
+        return flops_of(lambda: critic(real, *few.arguments())) * self.batch // few.batch
+
     def least_flops(self) -> int:
-        """The operations of the least work that gives an exact result.
+        """The operations of the least work that gives an exact penalty.
 
         That is four forward passes, or six where activations have a second derivative.
         """
-        few = self.at_most(8)
-        critic, (real, _) = few.critic(torch.float32), few.samples(torch.float32)
-        forward = flops_of(lambda: critic(real, *few.arguments()))
-        return (6 if self.smooth else 4) * forward * self.batch // few.batch
+        return (6 if self.smooth else 4) * self.forward_flops()
 
     def at_most(self, batch: int | None) -> Problem:
         """The same problem with no more than ``batch`` samples."""

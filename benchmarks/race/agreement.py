@@ -1,4 +1,4 @@
-"""Contestants compared before they are timed: who differs from the textbook does not race."""
+"""Contestants compared before they are timed: who differs from the baseline does not race."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..contestants import Step, UnavailableError
-from ..suites.case import BASELINE, Case
+from ..suites.case import Case
 
 #: A loss and gradients; None is a gradient of zeros.
 Results = list[Tensor | None]
@@ -43,8 +43,9 @@ def enter(case: Case) -> Entered:
             results = step(factors(case, case.dtype))
             first_call = time.perf_counter() - began
             expected = expected or [few, flat(results)]
-            difference = disagreement(few, expected[0], case.tolerance, "float64") or disagreement(
-                flat(results), expected[1], case.timed_tolerance, str(case.dtype)
+            difference = disagreement(case, few, expected[0], case.tolerance, "float64")
+            difference = difference or disagreement(
+                case, flat(results), expected[1], case.timed_tolerance, str(case.dtype)
             )
         except UnavailableError as reason:
             entered.unavailable[name] = str(reason)
@@ -78,7 +79,9 @@ def flat(results: Any) -> Results:
     ]
 
 
-def disagreement(results: Results, expected: Results, tolerance: float, dtype: str) -> str | None:
+def disagreement(
+    case: Case, results: Results, expected: Results, tolerance: float, dtype: str
+) -> str | None:
     """What differs by more than ``tolerance``: the first result (the loss), or all the others
     (the gradients) taken together, so that rounding where a gradient vanishes is not held against
     it."""
@@ -86,14 +89,14 @@ def disagreement(results: Results, expected: Results, tolerance: float, dtype: s
     if len(results) == len(expected) == 1:
         parts = {"the result": slice(None)}
     if len(results) != len(expected):
-        return f"{len(results)} results, but {BASELINE} has {len(expected)}"
+        return f"{len(results)} results, but {case.baseline} has {len(expected)}"
     for what, part in parts.items():
         pairs = list(zip(results[part], expected[part], strict=True))
         distance = sum(_square_distance(*pair) for pair in pairs) ** 0.5
         size = sum(_square_distance(b, None) for _, b in pairs) ** 0.5
         if not distance <= tolerance * size:
             share = distance / size if size else float("inf")
-            return f"{what} differ from {BASELINE} by {share:.1e} in {dtype}"
+            return f"{what} differ from {case.baseline} by {share:.1e} in {dtype}"
     return None
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 
 from ..contestants.penalties import why_not_native
+from ..flops import flops_of
 from ..machine import describe
 from ..suites import SUITES
-from ..suites.case import BASELINE, Case
+from ..suites.case import Case
 from ..timing import (
     Timing,
     copy_bandwidth,
@@ -37,6 +38,7 @@ PACE = {
     "penalty": (5, 8.0),
     "overhead": (5, 8.0),
     "step": (5, 8.0),
+    "steps": (5, 8.0),
     "growth": (3, 4.0),
 }
 QUICK_PACE = (3, 0.2)
@@ -62,7 +64,8 @@ def measure_speed(quick: bool, device: str) -> Speed:
 def race(case: Case, speed: Speed, quick: bool, device: str) -> list[Row]:
     """The result rows of one case: one for each contestant, also for those that could not run."""
     began = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    common = {"suite": case.suite, "case": case.name, **case.details, "measured": began}
+    common = {"suite": case.suite, "case": case.name, "baseline": case.baseline}
+    common |= {**case.details, "measured": began}
     who = case.contestants if case.timed else case.memory
     rows = {name: common | {"contestant": name} for name in who}
     if case.timed:
@@ -73,6 +76,8 @@ def race(case: Case, speed: Speed, quick: bool, device: str) -> list[Row]:
             rows[name]["failed"] = entered.failed[name]
         for name, result in timed(case, entered, quick, device).items():
             rows[name] |= result | {"floor_s": floor(case, speed)}
+        for name, count in passes(case, entered).items():
+            rows[name]["passes"] = count
     for name in case.memory:
         rows[name] |= memory.measured(case, name, quick, device)
     return list(rows.values())
@@ -84,8 +89,20 @@ def floor(case: Case, speed: Speed) -> float:
     return max(moving, case.floor_flops() / speed.matmul_flops_per_s)
 
 
+def passes(case: Case, entered: Entered) -> dict[str, float]:
+    """The operations of one call of each contestant that is counted, in passes of the critic."""
+    if not case.counted:
+        return {}
+    one = case.pass_flops()
+    return {
+        name: flops_of(_without_factors(step)) / one
+        for name, step in entered.steps.items()
+        if name in case.counted
+    }
+
+
 def timed(case: Case, entered: Entered, quick: bool, device: str) -> dict[str, Row]:
-    if BASELINE not in entered.steps:
+    if case.baseline not in entered.steps:
         return {}
     calls: dict[str, Callable[[], object]] = {
         name: _without_factors(step) for name, step in entered.steps.items()
@@ -97,7 +114,9 @@ def timed(case: Case, entered: Entered, quick: bool, device: str) -> dict[str, R
     low, high = reference.spread
     machine = {"reference_s": reference.median, "reference_drift": high / low}
     return {
-        name: _row(timing, timings[BASELINE]) | machine | {"first_call_s": entered.first_call[name]}
+        name: _row(timing, timings[case.baseline])
+        | machine
+        | {"first_call_s": entered.first_call[name]}
         for name, timing in timings.items()
     }
 
@@ -133,6 +152,8 @@ def line(row: Row) -> str:
         parts.append(f"{row['median_s'] * 1e3:10.3f} ms  {row['speedup']:5.2f}x {interval:<14}")
         if row["floor_s"]:
             parts.append(f"{row['median_s'] / row['floor_s']:7.2f}x floor")
+    if "passes" in row:
+        parts.append(f"{row['passes']:6.2f} passes")
     if "peak_bytes" in row:
         parts.append(f"{row['peak_bytes'] / 2**20:9.1f} MiB")
     return "  ".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..contestants.critic_losses import USUAL
 from ..contestants.penalties import PURE
 from .results import OURS, Row, against, by_case, main_setting, timed, where
 
@@ -12,6 +13,8 @@ MET, NOISE, MISSED, UNKNOWN = "met", "met within noise", "**missed**", "not meas
 
 MLP_2D, MLP_784 = "MLP 2-512x4-1, batch 4096", "MLP 784-512x4-1, batch 1024"
 DCGAN = "DCGAN 64x64, batch 64"
+#: By the phase of the suite steps: how many times as fast as the usual code.
+STEPS = {"R1+R2": 1.4, "R1": 1.2, "WGAN-GP": 1.2}
 CONVOLUTIONS = ("DCGAN", "ResNet", "projection", "WaveGAN")
 
 
@@ -32,6 +35,7 @@ def outcomes(rows: list[Row]) -> list[Outcome]:
     return [
         *_penalty_goals(penalty),
         *_jax_goals(penalty),
+        *_steps_goals(by_case(timed(where(main, suite="steps")))),
         *_overhead_goals(by_case(timed(where(main, suite="overhead")))),
         *_kernel_goals(timed(where(main, suite="kernels"))),
         *_memory_goals(where(main, suite="memory")),
@@ -53,6 +57,16 @@ def _jax_goals(cases: dict[str, dict[str, Row]]) -> Iterator[Outcome]:
     convolutions = [p for name, p in pairs if name.startswith(CONVOLUTIONS)]
     yield _at_least("penalty against JAX jit, MLP cases", 1.0, perceptrons)
     yield _at_least("penalty against JAX jit, convolutional cases", 2.0, convolutions)
+
+
+def _steps_goals(cases: dict[str, dict[str, Row]]) -> Iterator[Outcome]:
+    pairs = [(cases[name][OURS], pair) for name, pair in _pairs(cases, USUAL)]
+    linear = [(row["phase"], pair) for row, pair in pairs if not row["smooth"]]
+    for phase, least in STEPS.items():
+        what = f"{phase} step against the usual code, critics that are linear piece by piece"
+        yield _at_least(what, least, [pair for found, pair in linear if found == phase])
+    smooth = [pair for row, pair in pairs if row["smooth"]]
+    yield _at_least("critic step against the usual code, every other critic", 0.98, smooth)
 
 
 def _overhead_goals(cases: dict[str, dict[str, Row]]) -> Iterator[Outcome]:

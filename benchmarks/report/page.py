@@ -60,6 +60,7 @@ def section(name: str, rows: list[Row]) -> str:
         ("The penalty alone", "speedup.png", tables.speeds(rows, "penalty")),
         ("Overhead", "", tables.overhead(rows)),
         ("The critic's step and the training iteration", "", tables.speeds(rows, "step")),
+        ("The loss of a critic's step", "", tables.speeds(rows, "steps")),
         ("The penalty's share of a training iteration", "", tables.shares(rows)),
         ("The kernels", "bandwidth.png", tables.kernels(rows)),
         ("Growth of the time", "time.png", tables.growths(rows)),

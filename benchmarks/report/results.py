@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..suites.case import BASELINE
 from ..timing import Timing, ratio
 
 Row = dict[str, Any]
@@ -44,6 +45,11 @@ def by_case(rows: Iterable[Row]) -> dict[str, dict[str, Row]]:
     for row in rows:
         cases.setdefault(row["case"], {})[row["contestant"]] = row
     return cases
+
+
+def baseline_of(row: Row) -> str:
+    """The contestant that a row's speed-up is against; rows of older races do not tell it."""
+    return row.get("baseline", BASELINE)
 
 
 def against(row: Row, other: Row) -> tuple[float, float, float]:

@@ -15,6 +15,7 @@ from .results import (
     OURS,
     Row,
     against,
+    baseline_of,
     by_case,
     bytes_text,
     contestants,
@@ -29,7 +30,9 @@ from .results import (
 
 def in_short(rows: list[Row]) -> str:
     """Where wgan_fast is faster, ties and loses against each contestant. Nothing is left out."""
-    shown = timed([row for row in main_setting(rows) if row["suite"] in ("penalty", "step")])
+    shown = timed(
+        [row for row in main_setting(rows) if row["suite"] in ("penalty", "step", "steps")]
+    )
     cases = by_case(shown)
     lines = []
     for other in contestants(shown):
@@ -69,8 +72,8 @@ def goals(rows: list[Row]) -> str:
 
 
 def speeds(rows: list[Row], suite: str) -> str:
-    """One line for each case, one column for each contestant: its time, and the textbook's over
-    it."""
+    """One line for each case, one column for each contestant: its time, and the baseline's over
+    it; and its passes, where they were counted."""
     return _speeds(where(main_setting(rows), suite=suite))
 
 
@@ -82,10 +85,12 @@ def overhead(rows: list[Row]) -> str:
     pure = [row | {"case": row["case"].removesuffix(WITHOUT_KERNELS)}
             for row in here if row["case"].endswith(WITHOUT_KERNELS)]  # fmt: skip
     beside = [row for row in pure if row["contestant"] == PURE or not native]
-    return _speeds(native + beside) if here else ""
+    return _speeds(native + beside)
 
 
 def _speeds(rows: list[Row]) -> str:
+    if not rows:
+        return ""
     names = contestants(rows)
     lines = [
         [case, *(_speed(found[name]) if name in found else "" for name in names)]
@@ -97,10 +102,11 @@ def _speeds(rows: list[Row]) -> str:
 def _speed(row: Row) -> str:
     if "median_s" not in row:
         return "failed" if "failed" in row else "–"
-    if row["contestant"] == "textbook":
-        return seconds_text(row["median_s"])
+    passes = f"<br>{row['passes']:.1f} passes" if "passes" in row else ""
+    if row["contestant"] == baseline_of(row):
+        return seconds_text(row["median_s"]) + passes
     interval = f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f}"
-    return f"{seconds_text(row['median_s'])}<br>**{row['speedup']:.2f}x** ({interval})"
+    return f"{seconds_text(row['median_s'])}<br>**{row['speedup']:.2f}x** ({interval}){passes}"
 
 
 def shares(rows: list[Row]) -> str:

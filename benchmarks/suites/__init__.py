@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import growth, kernels, memory, overhead, penalty, step
+from . import growth, kernels, memory, overhead, penalty, step, steps
 from .case import Case
 
 #: The suites of the race, by their names: ``cases(quick, device)``.
@@ -13,6 +13,7 @@ SUITES: dict[str, Callable[[bool, str], Iterator[Case]]] = {
     "penalty": penalty.cases,
     "overhead": overhead.cases,
     "step": step.cases,
+    "steps": steps.cases,
     "growth": growth.cases,
     "memory": memory.cases,
 }

@@ -10,7 +10,7 @@ import torch
 
 from ..contestants import Build
 
-#: The contestant that ratios are taken against.
+#: The contestant that ratios are taken against, where the results do not name another.
 BASELINE = "textbook"
 
 
@@ -20,13 +20,15 @@ class Case:
 
     Args:
         suite, name: what is compared, and on what.
-        contestants: set up one after the other, the baseline first.
+        contestants: set up one after the other; the first is what ratios are taken against.
         batch: how many mixing factors a step takes.
         dtype: the one that is timed.
         details: columns of the result rows (phase, batch, shape, ...).
         anchor: raced with one thread and with the default allocator, too.
         traffic_bytes: the least that the work must read and write; 0 if that is not what limits it.
         floor_flops: tells the least number of operations that give an exact result; 0 if unknown.
+        pass_flops: tells the operations of one forward pass of the critic.
+        counted: the contestants whose operations are counted, in such passes.
         tolerance: the largest relative difference from the baseline in float64.
         timed_tolerance: the same in the dtype that is timed. Rounding switches units on and off
             there, which changes the gradient: it shows blunders and nothing else.
@@ -43,7 +45,14 @@ class Case:
     anchor: bool = False
     traffic_bytes: int = 0
     floor_flops: Callable[[], int] = lambda: 0
+    pass_flops: Callable[[], int] = lambda: 0
+    counted: tuple[str, ...] = ()
     tolerance: float = 1e-12
     timed_tolerance: float = 1e-2
     memory: tuple[str, ...] = ()
     timed: bool = True
+
+    @property
+    def baseline(self) -> str:
+        """The contestant that ratios are taken against."""
+        return next(iter(self.contestants))

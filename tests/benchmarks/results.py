@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.contestants.critic_losses import USUAL
+
 Row = dict[str, Any]
 
 
@@ -25,3 +27,9 @@ def pair(suite: str, case: str, ratio: float, noise: float = 0.0, **more: Any) -
         row(suite, case, "textbook", theirs, **more),
         row(suite, case, "wgan_fast", ours, **more),
     ]
+
+
+def steps_pair(ratio: float, case: str = "x", **more: Any) -> list[Row]:
+    """The same of the suite steps, where the baseline is the usual code."""
+    usual, ours = pair("steps", case, ratio, baseline=USUAL, **more)
+    return [usual | {"contestant": USUAL}, ours]

@@ -54,6 +54,14 @@ def test_who_differs_does_not(wrong, message):
         raise AssertionError(entered.failed["wrong"])
 
 
+def test_the_baseline_is_who_comes_first():
+    contestants = {"usual": gives(3.0, [1.0]), "textbook": gives(3.1, [1.0])}
+    case = Case(suite="kernels", name="made up", contestants=contestants, batch=16)
+    assert "differ from usual by" in enter(case).failed["textbook"]
+    (row, _) = race(case, SPEED, quick=True, device="cpu")
+    assert (row["baseline"], row["speedup"]) == ("usual", 1)
+
+
 def test_what_is_timed_is_compared_too():
     def build(dtype, batch):
         return gives(3.0, [1.0, 2.0] if dtype == torch.float64 else [1.0, 2.1])(dtype, batch)

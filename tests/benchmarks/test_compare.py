@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import compare
 
-from .results import pair
+from .results import pair, steps_pair
 
 
 def verdict_of(old, new):
@@ -35,6 +35,12 @@ def test_a_slower_machine_is_no_change():
     for row in new:
         row["seconds"] = [3 * s for s in row["seconds"]]
     assert verdict_of(pair("penalty", "x", 1.5), new) == "same"
+
+
+def test_each_case_has_its_baseline():
+    old, new = (steps_pair(ratio) for ratio in (1.5, 1.3))
+    assert verdict_of(old, new) == "SLOWER"
+    assert compare.changes(old, pair("steps", "x", 1.3)) == []
 
 
 @pytest.mark.parametrize(("after", "status"), [(1.2, 1), (1.5, 0)])

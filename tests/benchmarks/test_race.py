@@ -12,10 +12,11 @@ import matplotlib as mpl
 import pytest
 
 from benchmarks import compare
+from benchmarks.contestants.critic_losses import CRITIC_LOSSES, USUAL
 from benchmarks.contestants.penalties import PENALTIES, PURE, REFERENCE, why_not_native
 from benchmarks.race import suite
 from benchmarks.report import page, pictures, results
-from benchmarks.suites import SUITES
+from benchmarks.suites import SUITES, steps
 from benchmarks.suites.overhead import WITHOUT_KERNELS
 
 ROOT = Path(compare.__file__).parent.parent
@@ -62,6 +63,20 @@ def test_all_contestants_race_or_say_why_not(quick):
     assert set(case) == {*PENALTIES, "torch.compile", "JAX jit"}
     for name, row in case.items():
         assert "median_s" in row or len(row["unavailable"]) > 10, name
+
+
+def test_steps_are_raced_against_the_usual_code(quick):
+    _, rows = quick
+    cases = results.by_case(results.where(rows, suite="steps"))
+    assert {row["phase"] for row in results.where(rows, suite="steps")} == set(steps.PHASES)
+    for case in cases.values():
+        assert list(case) == [*CRITIC_LOSSES, "torch.compile", "JAX jit"]
+        assert all(row["baseline"] == USUAL for row in case.values())
+        assert case[USUAL]["speedup"] == 1
+        # What the first layer need not compute, the gradient of its input, is less than one pass.
+        whole = {"R1": 9, "R1+R2": 12, "WGAN-GP": 12}[case[USUAL]["phase"]]
+        assert whole - 1 < case[USUAL]["passes"] <= whole
+        assert "passes" not in case["JAX jit"]
 
 
 def test_overhead_is_raced_with_and_without_compiled_kernels(quick):
@@ -117,6 +132,7 @@ def test_the_results_can_be_drawn_reported_and_compared(quick):
     assert {path.name for path in drawn} == set(pictures.PICTURES)
     assert all(path.stat().st_size > 5000 for path in drawn)
     text = page.report({"here": rows})
-    for case in {row["case"] for row in rows if row["suite"] in ("penalty", "step", "memory")}:
+    shown = ("penalty", "step", "steps", "memory")
+    for case in {row["case"] for row in rows if row["suite"] in shown}:
         assert case in text
     assert {change.verdict(compare.MARGIN) for change in compare.changes(rows, rows)} == {"same"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.contestants.critic_losses import CRITIC_LOSSES, USUAL
 from benchmarks.contestants.penalties import PENALTIES, PURE, REFERENCE
 from benchmarks.report import goals, page, tables
 from benchmarks.report.pictures import PICTURES
@@ -13,7 +14,7 @@ from benchmarks.suites.overhead import WITHOUT_KERNELS
 from tools import pages
 
 from . import results
-from .results import pair
+from .results import pair, steps_pair
 
 MLP, OTHER = goals.MLP_2D, "attention 32x64, batch 64"
 
@@ -41,7 +42,7 @@ def test_the_pictures_of_the_report_exist():
 
 def test_the_report_says_who_its_contestants_are():
     before_results = page.REPORT.read_text().partition("<!-- begin results -->")[0]
-    for name in (*PENALTIES, PURE, CHUNKED, "torch.compile", "JAX jit"):
+    for name in (*PENALTIES, *CRITIC_LOSSES, PURE, CHUNKED, "torch.compile", "JAX jit"):
         assert f"| {name} |" in before_results
 
 
@@ -79,6 +80,35 @@ def test_overhead_has_a_goal_for_each_build(native, without):
         assert found.verdict == (goals.MET if ratio >= 0.97 else goals.MISSED)
         assert f"{ratio:.2f}x" in found.measured
         assert "1 of 2" in found.measured or ratio >= 0.97
+
+
+STEP = "step against the usual code, critics that are linear piece by piece"
+
+
+@pytest.mark.parametrize(
+    ("phase", "smooth", "what", "least"),
+    [
+        ("R1", False, f"R1 {STEP}", 1.2),
+        ("R1+R2", False, f"R1+R2 {STEP}", 1.4),
+        ("WGAN-GP", False, f"WGAN-GP {STEP}", 1.2),
+        ("R1", True, "critic step against the usual code, every other critic", 0.98),
+    ],
+)
+def test_steps_have_goals_by_phase_and_critic(phase, smooth, what, least):
+    for ratio, verdict in ((least + 0.01, goals.MET), (least - 0.01, goals.MISSED)):
+        rows = steps_pair(ratio, phase=phase, smooth=smooth)
+        rows += steps_pair(9.0, "fast", phase=phase, smooth=smooth)
+        assert outcome(rows, what).verdict == verdict
+        others = [o for o in goals.outcomes(rows) if o.what != what]
+        assert {o.verdict for o in others} == {goals.UNKNOWN}
+
+
+def test_the_table_of_steps_shows_passes_and_takes_the_usual_code_as_its_measure():
+    usual, ours = steps_pair(1.5, phase="R1", smooth=False)
+    ours |= {"speedup": 1.5, "speedup_low": 1.4, "speedup_high": 1.6, "passes": 6.96}
+    header, _, line = tables.speeds([usual | {"passes": 9.0}, ours], "steps").splitlines()
+    assert header == f"|  | {USUAL} | wgan_fast |"
+    assert line == "| x | 1.05 s<br>9.0 passes | 700 ms<br>**1.50x** (1.40 to 1.60)<br>7.0 passes |"
 
 
 def test_both_builds_stand_in_one_line():

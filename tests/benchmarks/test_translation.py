@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks.contestants import UnavailableError
-from benchmarks.problems import critics
+from benchmarks.problems import critics, stylegan
 
 jax = pytest.importorskip("jax", reason="jax is not installed; pip install jax")
 
@@ -21,6 +21,8 @@ CASES = {
     "wavegan": (lambda: critics.wavegan(1), (1, 16384)),
     "tabular": (lambda: critics.tabular(10, 3), (10, 3)),
     "projection": (lambda: critics.Projection(3, 8), (3, 32, 32)),
+    "r3gan": (lambda: stylegan.r3gan(8, 16, blocks=1), (3, 8, 8)),
+    "stylegan2": (lambda: stylegan.stylegan2(8, 4), (3, 8, 8)),
 }
 
 
