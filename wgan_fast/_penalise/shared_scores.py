@@ -19,11 +19,8 @@ from .._torch_internals import input_gradient, transforms_active
 from ..second_order._profile import Profile, profile_of
 from ..second_order._thresholds import thresholds_apply
 from ..second_order._walk import find_cuts
-from ..second_order.added_constants import (
-    AddedConstants,
-    ChangedInPlaceError,
-    RecordingConstants,
-)
+from ..second_order._adding_functions import ChangedInPlaceError
+from ..second_order.added_constants import AddedConstants, RecordingConstants
 from ..second_order.context import EfficientDoubleBackward, NoticingHooks
 from ..second_order.prune import cut, with_zero_gradients
 from . import batch_norm
@@ -131,7 +128,7 @@ def _understood(
     """The critic's constants, or why its scores cannot be computed from its gradients."""
     if hooked:
         return "the critic has hooks, which may change gradients"
-    if scores.shape[0] != len(points) or scores.numel() != len(points):
+    if scores.shape[:1] != points.shape[:1] or scores.numel() != len(points):
         return f"scores of shape {list(scores.shape)} are not one for each sample"
     if scores.dtype != points.dtype:
         return f"the scores are {scores.dtype}"
@@ -182,7 +179,7 @@ def _computed(
         for index, contribution in constants.contributions:
             adjoint = adjoints[1 + index]
             if adjoint is not None:
-                terms.append(contribution(adjoint))
+                terms.append(contribution(adjoint).reshape(len(points), -1).sum(1))
     except ChangedInPlaceError:
         return scores, "a constant has been changed in place since it was added"
     value = torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]

@@ -49,8 +49,12 @@ _LINEAR: dict[type[Node], tuple[int, ...]] = {
     if (kind := node_type(name)) is not None
 }
 
-_EXPAND, _INDEX = node_type("ExpandBackward0"), node_type("IndexBackward0")
-_PERMUTE = node_type("PermuteBackward0")
+#: These may give each sample another number of rows: what is contiguous stays together.
+_REGROUPING = {node_type(f"{name}Backward0") for name in ("View", "UnsafeView", "ReshapeAlias")}
+#: These may put dimensions before that of the batch.
+_BROADCASTING = {node_type(f"{name}Backward0") for name in ("Expand", "Mul", "Div")}
+_INDEX, _PERMUTE = node_type("IndexBackward0"), node_type("PermuteBackward0")
+_UNSQUEEZE = node_type("UnsqueezeBackward0")
 #: Where a node keeps along which dimensions it works.
 _DIMENSIONS = ("_saved_dim", "_saved_dims", "_saved_dim0", "_saved_dim1", "_saved_dimension")
 
@@ -60,24 +64,56 @@ def linear_inputs(node: Node) -> tuple[int, ...]:
     return _LINEAR.get(type(node), ())
 
 
-def keeps_samples_apart(node: Any, batch: int) -> bool:
-    """Whether row b of each output is made of row b of the input alone, as far as can be told."""
-    shapes = output_shapes(node)
-    if shapes is None or any(len(shape) == 0 or shape[0] != batch for shape in shapes):
+def keeps_samples_apart(node: Any, position: int, batch: int) -> bool:
+    """Whether sample b of each output is made of sample b of an input alone, if it was so before.
+
+    Of a tensor with ``k * batch`` rows, ``[k * batch, *]``, sample b has k that lie together.
+
+    Args:
+        node: of a function that is linear in the input at ``position``.
+        position: of the one input that depends on the critic's.
+        batch: how many samples there are.
+    """
+    before, index = node.next_functions[position]
+    shapes, inputs = output_shapes(node), output_shapes(before)
+    if shapes is None or inputs is None or not all((*shapes, inputs[index])):
         return False
     if batch == 1:
         return True
-    dims = len(shapes[0])
-    if type(node) is _EXPAND:
-        return len(node._saved_self_sym_sizes) == dims
+    if type(node) in _REGROUPING:
+        return all(shape[0] % batch == 0 for shape in shapes)
+    rows, dims = inputs[index][0], len(inputs[index])
+    if any(shape[0] != rows for shape in shapes):
+        return False
+    if type(node) in _BROADCASTING:
+        return len(shapes[0]) == dims
     if type(node) is _INDEX:
-        return node._saved_indices[0] is None
+        return _indexes_behind_the_first(node._saved_indices)
     if type(node) is _PERMUTE:
-        return node._saved_dims[0] % dims == 0
-    along = [d for name in _DIMENSIONS for d in _as_tuple(getattr(node, name, ()))]
-    along = [d - 2**64 if d >= 2**63 else d for d in along]  # negative ones are kept unsigned
-    # A function that reduces them has fewer dimensions than its input.
-    return 0 not in along and not any(-d in (dims, dims + len(along)) for d in along)
+        return _signed(node._saved_dims[0]) % dims == 0
+    dims = len(shapes[0]) if type(node) is _UNSQUEEZE else dims
+    return all(
+        0 not in along and along  # no dimensions: all of them
+        for along in (
+            [_signed(dim) % dims for dim in _as_tuple(getattr(node, name))]
+            for name in _DIMENSIONS
+            if hasattr(node, name)
+        )
+    )
+
+
+def _indexes_behind_the_first(indices: tuple[Any, ...]) -> bool:
+    """Whether an index leaves the first dimension where it is.
+
+    Several tensors with a slice between them put what they choose first: ``x[:, i, :, j]``.
+    """
+    chosen = [dim for dim, index in enumerate(indices) if index is not None]
+    return chosen[0] > 0 and chosen[-1] - chosen[0] == len(chosen) - 1
+
+
+def _signed(dim: int) -> int:
+    """A dimension as it was given: negative ones are kept unsigned."""
+    return dim - 2**64 if dim >= 2**63 else dim
 
 
 def _as_tuple(value: Any) -> tuple[int, ...]:

@@ -16,54 +16,19 @@ knows what depends on what.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
+from ._adding_functions import READERS, Call, Contribution
 from ._graph import leading_to, nodes_of
 from ._linear_functions import keeps_samples_apart, linear_inputs
-
-#: What a constant contributes to each sample's score, ``[B]``, from the score's gradient with
-#: respect to the sum that it is added to, ``[B, *]``.
-Contribution = Callable[[Tensor], Tensor]
-
-
-@dataclass(slots=True)
-class Operand:
-    """What a recorded function is linear in.
-
-    Args:
-        node: of the graph that it comes from; None if nothing can be differentiated there.
-        contribution: what it contributes if it is a constant; None if it must not be one.
-    """
-
-    node: Node | None
-    contribution: Contribution | None = None
-
-
-@dataclass(slots=True)
-class Call:
-    """A call of a function that is a sum of operands, each multiplied by something.
-
-    Args:
-        operands: what is added up.
-        factors: the nodes of what it is multiplied by.
-        work: about how many multiplications that takes.
-        edge: of what was returned.
-        batch: how many rows that has.
-    """
-
-    operands: list[Operand]
-    factors: list[Node | None] = field(default_factory=list)
-    work: int = 0
-    edge: GradientEdge | None = None
-    batch: int = 0
 
 
 @dataclass(slots=True)
@@ -93,6 +58,7 @@ class RecordingConstants(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._calls: dict[Node, Call] = {}
+        self._changed = False
 
     def __torch_function__(
         self,
@@ -102,21 +68,31 @@ class RecordingConstants(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        read = _READERS.get(func)
+        if not torch.is_grad_enabled():
+            with self._watching_for_changes(args, kwargs):
+                return func(*args, **kwargs)
+        read = READERS.get(func)
         if read is None:
             return func(*args, **kwargs)
         try:
             call = read(*args, **kwargs)  # before the call, which may change its input in place
-        except (TypeError, ValueError, AttributeError):
-            call = None
+        except Exception:
+            call = None  # what is wrong with the arguments, the function itself will tell
         result = func(*args, **kwargs)
         if call is not None and isinstance(result, Tensor) and result.grad_fn is not None:
-            call.edge, call.batch = (
-                get_gradient_edge(result),
-                result.shape[0] if result.dim() else 0,
-            )
+            call.edge = get_gradient_edge(result)
+            call.shape, call.dtype = result.shape, result.dtype
             self._calls[result.grad_fn] = call
         return result
+
+    @contextmanager
+    def _watching_for_changes(self, args: Any, kwargs: Any) -> Iterator[None]:
+        """Of changes in place that are not recorded the graph knows nothing."""
+        given = [tensor for tensor in (*args, *kwargs.values()) if isinstance(tensor, Tensor)]
+        versions = [(tensor, tensor._version) for tensor in given if _is_of_a_graph(tensor)]
+        yield
+        if any(tensor._version != version for tensor, version in versions):
+            self._changed = True
 
     def constants(self, scores: Tensor, points: Tensor) -> AddedConstants | str:
         """The constants that count for ``scores``, or why the critic is none of this kind.
@@ -125,6 +101,8 @@ class RecordingConstants(TorchFunctionMode):
             scores: what the critic returned, ``[B, *]``, with a graph.
             points: its input, ``[B, *]``, a leaf.
         """
+        if self._changed:
+            return "a tensor has been changed in place under torch.no_grad()"
         nodes = nodes_of(scores)
         found = AddedConstants(leading=leading_to(points, nodes))
         start = get_gradient_edge(points).node
@@ -138,7 +116,7 @@ class RecordingConstants(TorchFunctionMode):
             before = (
                 self._through(node, len(points), found.leading)
                 if call is None
-                else self._through_call(node, call, len(points), found)
+                else self._through_call(node, call, points, found)
             )
             if isinstance(before, str):
                 return before
@@ -154,17 +132,17 @@ class RecordingConstants(TorchFunctionMode):
         positions = [index for index, each in enumerate(edges) if each in leading]
         if len(positions) != 1 or positions[0] not in linear_inputs(node):
             return f"{type(node).__name__} is not known to be linear piece by piece"
-        if not keeps_samples_apart(node, batch):
+        if not keeps_samples_apart(node, positions[0], batch):
             return f"{type(node).__name__} may mix the samples of the batch"
         return [each for each in edges if each is not None and each in leading]
 
     @staticmethod
     def _through_call(
-        node: Node, call: Call, batch: int, found: AddedConstants
+        node: Node, call: Call, points: Tensor, found: AddedConstants
     ) -> list[Node] | str:
         """The same for one that was recorded, whose constants are noted."""
-        if call.batch != batch:
-            return f"{type(node).__name__} has not one row for each sample"
+        if call.dtype != points.dtype:
+            return f"{type(node).__name__} is computed in {call.dtype}"
         if any(factor in found.leading for factor in call.factors):
             return f"{type(node).__name__} has weights that depend on the input"
         assert call.edge is not None
@@ -172,6 +150,8 @@ class RecordingConstants(TorchFunctionMode):
         before: list[Node] = []
         for operand in call.operands:
             if operand.node is not None and operand.node in found.leading:
+                if not call.keeps_samples_apart(operand, len(points)):
+                    return f"{type(node).__name__} may mix the samples of the batch"
                 before.append(operand.node)
             elif operand.contribution is None:
                 return f"{type(node).__name__} adds a constant of unknown value"
@@ -182,218 +162,7 @@ class RecordingConstants(TorchFunctionMode):
         return before
 
 
-def _node_of(tensor: Any) -> Node | None:
-    if not isinstance(tensor, Tensor) or not tensor.requires_grad:
-        return None
-    return get_gradient_edge(tensor).node
-
-
-# What a constant contributes, by how it is added.
-
-
-def _of_last_dimension(bias: Tensor) -> Contribution:
-    def contribution(adjoint: Tensor) -> Tensor:
-        rows = adjoint.flatten(1, -2).sum(1) if adjoint.dim() > 2 else adjoint
-        return rows @ bias
-
-    return contribution
-
-
-def _of_channels(bias: Tensor) -> Contribution:
-    def contribution(adjoint: Tensor) -> Tensor:
-        rows = adjoint.flatten(2).sum(2) if adjoint.dim() > 2 else adjoint
-        return rows @ bias
-
-    return contribution
-
-
-def _elementwise(value: Any, factor: Any = 1) -> Contribution:
-    version = value._version if isinstance(value, Tensor) else None
-
-    def contribution(adjoint: Tensor) -> Tensor:
-        if version is not None and value._version != version:
-            raise ChangedInPlaceError
-        each = adjoint * (value if factor == 1 else value * factor)
-        return each.flatten(1).sum(1) if each.dim() > 1 else each
-
-    return contribution
-
-
-def _of_part(value: Tensor, dim: int, start: int) -> Contribution:
-    whole = _elementwise(value)
-    return lambda adjoint: whole(adjoint.narrow(dim, start, value.shape[dim]))
-
-
-# How the arguments of each function are read.
-
-
-def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Call:
-    operands = [Operand(_node_of(input))]
-    if bias is not None:
-        operands.append(Operand(_node_of(bias), _of_last_dimension(bias)))
-    work = input.numel() * (weight.shape[0] if weight.dim() > 1 else 1)
-    return Call(operands, [_node_of(weight)], work)
-
-
-def _convolution(
-    input: Tensor, weight: Tensor, bias: Tensor | None = None, *_: Any, **__: Any
-) -> Call | None:
-    if input.dim() != weight.dim():
-        return None  # a single sample, without a batch
-    operands = [Operand(_node_of(input))]
-    if bias is not None:
-        operands.append(Operand(_node_of(bias), _of_channels(bias)))
-    positions = input.numel() // max(1, input.shape[1])
-    return Call(operands, [_node_of(weight)], positions * weight.numel())
-
-
-def _addmm(
-    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1
-) -> Call | None:
-    if beta != 1 or alpha != 1:
-        return None
-    operands = [Operand(_node_of(mat1)), Operand(_node_of(input), _elementwise(input))]
-    return Call(operands, [_node_of(mat2)], mat1.numel() * mat2.shape[1])
-
-
-def _matmul(input: Tensor, other: Tensor) -> Call | None:
-    """A product whose rows are the samples'; of two tensors of three dimensions, each sample's."""
-    if input.dim() < 2 or other.dim() > 2:
-        return None
-    return Call([Operand(_node_of(input))], [_node_of(other)], input.numel() * other.shape[-1])
-
-
-def _sum_of(first: Any, second: Any, first_factor: Any, second_factor: Any) -> Call:
-    return Call(
-        [
-            Operand(_node_of(first), _elementwise(first, first_factor)),
-            Operand(_node_of(second), _elementwise(second, second_factor)),
-        ]
-    )
-
-
-def _add(input: Any, other: Any, *, alpha: Any = 1) -> Call:
-    return _sum_of(input, other, 1, alpha)
-
-
-def _subtract(input: Any, other: Any, *, alpha: Any = 1) -> Call:
-    return _sum_of(input, other, 1, -alpha)
-
-
-def _in_place(read: Callable[..., Call]) -> Callable[..., Call]:
-    """Reads the arguments of a function whose first argument has another value afterwards."""
-
-    def read_in_place(*args: Any, **kwargs: Any) -> Call:
-        call = read(*args, **kwargs)
-        call.operands[0].contribution = None
-        return call
-
-    return read_in_place
-
-
-def _subtract_from(input: Any, other: Any, *, alpha: Any = 1) -> Call:
-    return _sum_of(input, other, -alpha, 1)
-
-
-def _concatenate(tensors: Any, dim: int = 0) -> Call | None:
-    dim %= tensors[0].dim()
-    if dim == 0:
-        return None
-    operands, start = [], 0
-    for tensor in tensors:
-        operands.append(Operand(_node_of(tensor), _of_part(tensor, dim, start)))
-        start += tensor.shape[dim]
-    return Call(operands)
-
-
-def _pad(input: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> Call | None:
-    if mode != "constant":
-        return None  # which the graph tells
-    operands = [Operand(_node_of(input))]
-    if value:
-        frame = F.pad(torch.zeros_like(input), pad, value=value)
-        operands.append(Operand(None, _elementwise(frame)))
-    # Not the dimension of the batch.
-    return Call(operands) if len(pad) < 2 * input.dim() else None
-
-
-def _batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Call | None:
-    """In evaluation mode it multiplies each channel, and adds a number to it."""
-    if training or running_mean is None or running_var is None:
-        return None
-    shift = -running_mean * torch.rsqrt(running_var + eps)
-    shift = shift if weight is None else shift * weight
-    shift = shift if bias is None else shift + bias
-    return Call(
-        [Operand(_node_of(input)), Operand(None, _of_channels(shift))],
-        [_node_of(weight), _node_of(bias)],
-    )
-
-
-def _saturating(function: Callable[..., Tensor]) -> Callable[..., Call | None]:
-    """Reads the arguments of an elementwise function that is constant, or adds one, in parts."""
-
-    def read(input: Tensor, *args: Any, **kwargs: Any) -> Call | None:
-        if any(isinstance(bound, Tensor) for bound in (*args, *kwargs.values())):
-            return None
-        version = input._version
-
-        def contribution(adjoint: Tensor) -> Tensor:
-            if input._version != version:
-                raise ChangedInPlaceError
-            with torch.enable_grad():
-                x = input.detach().requires_grad_()
-                y = function(x, *args, **kwargs)
-            (slope,) = torch.autograd.grad(y.sum(), x)
-            return _elementwise(y.detach() - slope * x.detach())(adjoint)
-
-        return Call([Operand(_node_of(input)), Operand(None, contribution)])
-
-    return read
-
-
-class ChangedInPlaceError(RuntimeError):
-    """What was to be looked at again is not there any more."""
-
-
-def _spellings(reader: Any, *names: str) -> Iterator[tuple[Any, Any]]:
-    for name in names:
-        for owner in (torch, Tensor, F):
-            function = getattr(owner, name, None)
-            if function is not None:
-                yield function, reader
-
-
-_READERS: dict[Any, Callable[..., Call | None]] = dict(
-    [
-        *_spellings(_linear, "linear"),
-        *_spellings(_convolution, *(f"conv{t}{n}d" for n in (1, 2, 3) for t in ("", "_transpose"))),
-        *_spellings(_addmm, "addmm"),
-        *_spellings(_matmul, "matmul", "mm", "__matmul__"),
-        *_spellings(_add, "add", "__add__", "__radd__"),
-        *_spellings(_in_place(_add), "add_", "__iadd__"),
-        *_spellings(_subtract, "sub", "subtract", "__sub__"),
-        *_spellings(_in_place(_subtract), "sub_", "__isub__"),
-        *_spellings(_subtract_from, "rsub", "__rsub__"),
-        *_spellings(_concatenate, "cat", "concat", "concatenate"),
-        *_spellings(_pad, "pad"),
-        (F.batch_norm, _batch_norm),
-        *(
-            pair
-            for name in ("clamp", "clip", "clamp_min", "clamp_max", "hardtanh", "relu6",
-                         "softshrink", "threshold", "hardsigmoid")
-            for owner in (torch, Tensor, F)
-            if (function := getattr(owner, name, None)) is not None
-            for pair in [(function, _saturating(function))]
-        ),
-    ]
-)  # fmt: skip
+def _is_of_a_graph(tensor: Tensor) -> bool:
+    """Whether a tensor, or what it is a view of, was computed by what can be differentiated."""
+    base = tensor._base
+    return tensor.grad_fn is not None or (base is not None and base.grad_fn is not None)
