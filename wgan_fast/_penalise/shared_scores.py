@@ -16,10 +16,10 @@ from torch import Tensor
 
 from .._per_critic import memory_of
 from .._torch_internals import input_gradient, transforms_active
+from ..second_order._adding_functions import ChangedInPlaceError
 from ..second_order._profile import Profile, profile_of
 from ..second_order._thresholds import thresholds_apply
 from ..second_order._walk import find_cuts
-from ..second_order._adding_functions import ChangedInPlaceError
 from ..second_order.added_constants import AddedConstants, RecordingConstants
 from ..second_order.context import EfficientDoubleBackward, NoticingHooks
 from ..second_order.prune import cut, with_zero_gradients
@@ -171,9 +171,7 @@ def _computed(
     """The scores, computed from the gradients, and what is wrong with them, if anything is."""
     gradients = adjoints[0]
     assert gradients is not None
-    rows, flat = gradients.flatten(1), points.detach().flatten(1)
-    if gradients.dim() == 1:
-        rows, flat = gradients.unsqueeze(1), points.detach().unsqueeze(1)
+    rows, flat = gradients.reshape(len(points), -1), points.detach().reshape(len(points), -1)
     terms = [torch.linalg.vecdot(rows, flat)]
     try:
         for index, contribution in constants.contributions:
@@ -183,6 +181,8 @@ def _computed(
     except ChangedInPlaceError:
         return scores, "a constant has been changed in place since it was added"
     value = torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
+    if not value.requires_grad:  # nothing to train: as everybody else, it leads to the points
+        return scores, "nothing that it depends on requires a gradient"
     known = scores.detach().reshape(-1)
     if can_look(points):
         with torch.no_grad():

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -59,6 +59,7 @@ class RecordingConstants(TorchFunctionMode):
         super().__init__()
         self._calls: dict[Node, Call] = {}
         self._changed = False
+        self._detached: list[tuple[Tensor, int]] = []
 
     def __torch_function__(
         self,
@@ -68,6 +69,8 @@ class RecordingConstants(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if func in _DETACHING:
+            return self._watched(args[0], func(*args, **kwargs))
         if not torch.is_grad_enabled():
             with self._watching_for_changes(args, kwargs):
                 return func(*args, **kwargs)
@@ -85,6 +88,12 @@ class RecordingConstants(TorchFunctionMode):
             self._calls[result.grad_fn] = call
         return result
 
+    def _watched(self, tensor: Tensor, detached: Tensor) -> Tensor:
+        """What was detached from a tensor shares its memory, and may be changed in its place."""
+        if _is_of_a_graph(tensor):
+            self._detached.append((detached, detached._version))
+        return detached
+
     @contextmanager
     def _watching_for_changes(self, args: Any, kwargs: Any) -> Iterator[None]:
         """Of changes in place that are not recorded the graph knows nothing."""
@@ -101,8 +110,9 @@ class RecordingConstants(TorchFunctionMode):
             scores: what the critic returned, ``[B, *]``, with a graph.
             points: its input, ``[B, *]``, a leaf.
         """
-        if self._changed:
-            return "a tensor has been changed in place under torch.no_grad()"
+        detached_changed = any(tensor._version != version for tensor, version in self._detached)
+        if self._changed or detached_changed:
+            return "a tensor has been changed in place, and that not recorded"
         nodes = nodes_of(scores)
         found = AddedConstants(leading=leading_to(points, nodes))
         start = get_gradient_edge(points).node
@@ -160,6 +170,9 @@ class RecordingConstants(TorchFunctionMode):
                     found.edges.append(call.edge)
                 found.contributions.append((len(found.edges) - 1, operand.contribution))
         return before
+
+
+_DETACHING = (torch.detach, Tensor.detach, cast(Any, Tensor.data).__get__)
 
 
 def _is_of_a_graph(tensor: Tensor) -> bool:
