@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .._per_critic import memory_of
-from .._torch_internals import input_gradient, transforms_active
+from .._torch_internals import forward_mode_active, input_gradient, transforms_active
 from ..second_order._adding_functions import ChangedInPlaceError
 from ..second_order._profile import Profile, profile_of
 from ..second_order._thresholds import thresholds_apply
@@ -113,7 +113,7 @@ def _why_not_shared(points: Tensor, profile: Profile | None) -> str:
     """Why it is not even tried; empty if it is."""
     if profile is not None and not profile.sharing.looks(points.shape):
         return profile.sharing.why(points.shape)
-    if torch.compiler.is_compiling() or transforms_active():
+    if torch.compiler.is_compiling() or transforms_active() or forward_mode_active():
         return "the call is being traced or transformed"
     if points.dtype not in (torch.float32, torch.float64):
         return f"{points.dtype} has too few digits to prove it"

@@ -44,6 +44,7 @@ _LINEAR: dict[type[Node], tuple[int, ...]] = {
     kind: positions
     for name, positions in (
         *((f"{name}Backward{overload}", (0,)) for name in _UNARY for overload in range(5)),
+        ("SplitWithSizesBackward0_copy", (0,)),
         *_PRODUCTS.items(),
     )
     if (kind := node_type(name)) is not None
