@@ -93,6 +93,51 @@ struct NormPenaltyBackwardArgs {
   int64_t dim;
 };
 
+// The activations whose second order there is, and what they are given besides their input, as
+// activations.h has it.
+enum class Activation {
+  silu,
+  gelu,
+  gelu_tanh,
+  softplus,
+  tanh,
+  sigmoid,
+  elu,
+  mish,
+  hardswish,
+  log_sigmoid,
+  softsign
+};
+constexpr int kMostParameters = 3;
+
+// Arrays of `size` elements, which all lie in memory in the same order.
+template <class T>
+struct ActivationGradientsArgs {
+  const T* x;
+  const T* grad;
+  const T* tangent;
+  T* of_grad;
+  T* of_x;
+  Activation activation;
+  double parameters[kMostParameters];
+  int64_t size;
+};
+
+template <class T>
+struct ActivationGradientsBackwardArgs {
+  const T* x;
+  const T* grad;
+  const T* tangent;
+  const T* adjoint_of_grad;
+  const T* adjoint_of_x;
+  T* to_x;
+  T* to_grad;
+  T* to_tangent;
+  Activation activation;
+  double parameters[kMostParameters];
+  int64_t size;
+};
+
 }  // namespace wgan_fast
 
 // Every struct that is a kernel's argument, and every type of its elements: F(Args), F(Args, T).
@@ -100,7 +145,9 @@ struct NormPenaltyBackwardArgs {
   F(InterpolateArgs)                 \
   F(InterpolateBackwardArgs)         \
   F(NormPenaltyArgs)                 \
-  F(NormPenaltyBackwardArgs)
+  F(NormPenaltyBackwardArgs)         \
+  F(ActivationGradientsArgs)         \
+  F(ActivationGradientsBackwardArgs)
 #define WGAN_FAST_FOR_EACH_TYPE(F, Args) \
   F(Args, float)                         \
   F(Args, double)                        \

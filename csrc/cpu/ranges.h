@@ -18,12 +18,11 @@ void run_ranges(ParallelFor parallel_for, int64_t count, int64_t grain, F body) 
       &body);
 }
 
-// Runs a kernel that computes each element by itself over the elements of a batch, of which
-// `outputs` arrays are written.
+// Runs a kernel that computes each of `count` elements by itself and writes `outputs` arrays of
+// them.
 template <class T, template <class> class Args>
-void run_elements(const Args<T>& args, int64_t outputs, ParallelFor parallel_for,
+void run_elements(const Args<T>& args, int64_t count, int64_t outputs, ParallelFor parallel_for,
                   void (*kernel)(const Args<T>&, bool past_caches, int64_t begin, int64_t end)) {
-  const int64_t count = args.batch * args.dim;
   const bool past_caches = count * outputs * static_cast<int64_t>(sizeof(T)) > cache_bytes();
   run_ranges(parallel_for, count, kGrain,
              [&](int64_t begin, int64_t end) { kernel(args, past_caches, begin, end); });

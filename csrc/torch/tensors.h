@@ -29,21 +29,30 @@ inline Shape shape_of(const Tensor& x) {
   return {batch, batch == 0 ? 0 : x.numel() / batch};
 }
 
-// A row is one sample: one uninterrupted piece of memory, its dimensions in any order.
-inline bool is_rows(const Tensor& x) {
-  if (x.is_contiguous()) return true;
+// The elements that lie one behind the other in the dimensions from `first` on, in any order.
+inline int64_t dense_elements(const Tensor& x, int64_t first) {
   const auto sizes = x.sizes();
   const auto strides = x.strides();
   int64_t reached = 1;  // elements covered by the dimensions found so far, innermost first
   for (bool grown = true; grown;) {
     grown = false;
-    for (int64_t d = 1; d < x.dim(); ++d) {
+    for (int64_t d = first; d < x.dim(); ++d) {
       if (sizes[d] == 1 || strides[d] != reached) continue;
       reached *= sizes[d];
       grown = true;
     }
   }
-  return reached == shape_of(x).dim;
+  return reached;
+}
+
+// A row is one sample: one uninterrupted piece of memory, its dimensions in any order.
+inline bool is_rows(const Tensor& x) {
+  return x.is_contiguous() || dense_elements(x, 1) == shape_of(x).dim;
+}
+
+// The same of the whole tensor.
+inline bool is_one_piece(const Tensor& x) {
+  return x.is_contiguous() || dense_elements(x, 0) == x.numel();
 }
 
 inline void check_rows(const Tensor& x, const char* name) {
@@ -82,6 +91,10 @@ class Runner {
   explicit Runner(const Tensor& samples) : samples_(samples) {}
   virtual ~Runner() = default;
 
+  // A tensor laid out like x, which is one piece of memory.
+  Tensor empty_like(const Tensor& x) const {
+    return empty(x.dim(), x.sizes().data(), x.strides().data(), x.scalar_type());
+  }
   // A tensor whose samples are laid out like x's, one directly behind the other.
   Tensor empty_packed_like(const Tensor& x) const {
     std::vector<int64_t> strides(x.strides().begin(), x.strides().end());

@@ -1,9 +1,11 @@
-"""The fused operators: ``random_interpolate``, ``interpolate`` and ``norm_penalty``."""
+"""The fused operators: ``random_interpolate``, ``interpolate``, ``norm_penalty`` and
+``activation_gradients``."""
 
 from torch import Tensor
 
 from . import _native
 from ._op import REGISTRY
+from .activation_gradients import activation_gradients
 from .interpolate import interpolate
 from .norm_penalty import norm_penalty
 from .random_interpolate import drawn_epsilon, random_interpolate
@@ -16,6 +18,7 @@ def has_kernels(samples: Tensor) -> bool:
 
 __all__ = [
     "REGISTRY",
+    "activation_gradients",
     "drawn_epsilon",
     "has_kernels",
     "interpolate",

@@ -37,6 +37,11 @@ def check_samples(x: Tensor, name: str) -> None:
     """``x`` must be ``[B, *]`` of one of the four dtypes."""
     if x.dim() < 1:
         raise RuntimeError(f"{name} must have a batch dimension, but it is 0-dimensional")
+    check_dtype(x, name)
+
+
+def check_dtype(x: Tensor, name: str) -> None:
+    """``x`` must be of one of the four dtypes."""
     if x.dtype not in _DTYPES:
         expected = "float64, float32, float16 or bfloat16"
         raise RuntimeError(f"{name} must be {expected}, but it is {x.dtype}")

@@ -69,6 +69,33 @@ def rows_like(x: Tensor, other: Tensor) -> Tensor:
     return copy.copy_(other)
 
 
+def is_one_piece(x: Tensor) -> bool:
+    """Whether the elements of ``x`` fill one piece of memory, its dimensions in any order."""
+    return x.is_contiguous() or is_rows(x.unsqueeze(0))
+
+
+def as_one_piece(x: Tensor) -> Tensor:
+    """``x`` itself if it is one piece of memory, otherwise a contiguous copy."""
+    return x if is_one_piece(x) else x.contiguous()
+
+
+def lies_like(x: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of one shape have their elements in the same order in memory."""
+    if other.stride() == x.stride():
+        return True
+    strides = zip(other.stride(), x.stride(), x.shape, strict=True)
+    return all(a == b or n == 1 for a, b, n in strides)
+
+
+def in_order_of(x: Tensor, other: Tensor) -> Tensor:
+    """``other`` with its elements in the order of ``x``, which is one piece of memory."""
+    if other.shape != x.shape or lies_like(x, other):
+        return other  # another shape is for the operator to refuse
+    return torch.empty_strided(
+        x.shape, x.stride(), dtype=other.dtype, device=other.device
+    ).copy_(other)
+
+
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype in which an element is computed, and that of epsilon, norms and penalties."""
     return torch.float64 if dtype == torch.float64 else torch.float32

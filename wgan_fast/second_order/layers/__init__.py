@@ -6,10 +6,11 @@ one, write its file and add it here: the critic's call, :func:`efficient_double_
 tests take it from this table.
 """
 
+from .activations import ACTIVATION
 from .attention import ATTENTION
 from .convolution import CONVOLUTION
 from .recurrent import RECURRENT
 
-LAYERS = (CONVOLUTION, ATTENTION, RECURRENT)
+LAYERS = (CONVOLUTION, ATTENTION, RECURRENT, ACTIVATION)
 
-__all__ = ["ATTENTION", "CONVOLUTION", "LAYERS", "RECURRENT"]
+__all__ = ["ACTIVATION", "ATTENTION", "CONVOLUTION", "LAYERS", "RECURRENT"]
