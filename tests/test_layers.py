@@ -42,7 +42,7 @@ FORBIDDEN = {
 
 #: The modules and folders of benchmarks: each may know itself and what stands above it here.
 BENCHMARK_LAYERS = (
-    {"flops", "machine", "timing"},
+    {"calls", "flops", "machine", "timing"},
     {"problems"},
     {"contestants"},
     {"suites"},

@@ -21,7 +21,7 @@ THREADS = 256  # of a block: kThreads of csrc/cuda/threads.cuh
 
 
 def arrays_of_maps(source: str) -> dict[str, tuple[int, int]]:
-    """How many arrays ``map_rows`` reads and writes for each operation of a CUDA file."""
+    """How many arrays the frames read and write for each operation of a CUDA file."""
     counts = r"struct (\w+) \{[^}]*\bint inputs = (\d+);\s*[^}]*\bint outputs = (\d+);"
     return {name: (int(ins), int(outs)) for name, ins, outs in re.findall(counts, source)}
 
@@ -36,7 +36,7 @@ def arrays_of(name: str) -> tuple[int, int]:
 
     One that does not compute each element by itself reads one, and writes few numbers.
     """
-    operation = re.match(r"map_rows<(\w+)<", name)
+    operation = re.match(r"map_(?:rows|elements)<(\w+)<", name)
     return (1, 0) if operation is None else ARRAYS[operation[1]]
 
 
@@ -59,12 +59,16 @@ def faults(kernel: Kernel) -> Iterator[str]:
 
 
 def report(kernels: Iterable[Kernel]) -> str:
-    """The table of docs/cuda.md: registers, and the share of the possible threads that fit."""
+    """The table of docs/cuda.md: registers, and the share of the possible threads that fit.
+
+    Of the kernels of one operation and type, one for each activation, that with most registers.
+    """
     by_name: dict[str, dict[int, Kernel]] = {}
-    for kernel in kernels:
-        by_name.setdefault(kernel.name, {})[kernel.sm] = kernel
+    for kernel in sorted(kernels, key=lambda kernel: kernel.registers):
+        name = re.sub(r"^(\w+<\w+<\w+), \w+>>", r"\1, ...>>", kernel.name)
+        by_name.setdefault(name, {})[kernel.sm] = kernel
     rows = []
-    for name, compiled in by_name.items():
+    for name, compiled in sorted(by_name.items()):
         cells = []
         for architecture in ARCHITECTURES:
             registers = compiled[architecture.sm].registers

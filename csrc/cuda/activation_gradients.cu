@@ -7,9 +7,9 @@
 //   to_tangent[i] = a[i] * f'(x[i]) + b[i] * (grad[i] * f''(x[i]))
 //
 // Source: the derivatives are in common/activations.h.
-// Thread mapping: map_rows.cuh, the arrays as one row; a kernel for each activation.
+// Thread mapping: map_elements.cuh; a kernel for each activation.
 // Traffic: reads 3N and writes 2N elements; backward reads 5N and writes 3N.
-#include "map_rows.cuh"
+#include "map_elements.cuh"
 
 namespace wgan_fast {
 namespace cuda {
@@ -23,13 +23,11 @@ struct ActivationGradients {
   using C = compute_t<T>;
   static constexpr int inputs = 3;
   static constexpr int outputs = 2;
-  Rows<const T> in[inputs];  // x, grad, tangent
-  T* out[outputs];           // of_grad, of_x
+  const T* in[inputs];  // x, grad, tangent
+  T* out[outputs];      // of_grad, of_x
   Parameters<C> parameters;
 
-  struct Factor {};
-  __device__ Factor row(int64_t) const { return {}; }
-  __device__ void apply(Factor, const C* v, C* y) const {
+  __device__ void apply(const C* v, C* y) const {
     const Derivatives<C> f = F::at(v[0], parameters);
     y[0] = v[2] * f.first;
     y[1] = v[2] * (v[1] * f.second);
@@ -42,13 +40,11 @@ struct ActivationGradientsBackward {
   using C = compute_t<T>;
   static constexpr int inputs = 5;
   static constexpr int outputs = 3;
-  Rows<const T> in[inputs];  // x, grad, tangent, adjoint_of_grad, adjoint_of_x
-  T* out[outputs];           // to_x, to_grad, to_tangent
+  const T* in[inputs];  // x, grad, tangent, adjoint_of_grad, adjoint_of_x
+  T* out[outputs];      // to_x, to_grad, to_tangent
   Parameters<C> parameters;
 
-  struct Factor {};
-  __device__ Factor row(int64_t) const { return {}; }
-  __device__ void apply(Factor, const C* v, C* y) const {
+  __device__ void apply(const C* v, C* y) const {
     const Derivatives<C> f = F::at(v[0], parameters);
     const C bent = v[4] * (v[1] * f.third);
     y[0] = v[2] * multiply_add(v[3], f.second, bent);
@@ -63,10 +59,10 @@ template <class T>
 cudaError_t run(const ActivationGradientsArgs<T>& args, const Launch& launch) {
   return with_activation(args.activation, [&](auto activation) {
     const ActivationGradients<T, decltype(activation)> op = {
-        {{args.x, args.size}, {args.grad, args.size}, {args.tangent, args.size}},
+        {args.x, args.grad, args.tangent},
         {args.of_grad, args.of_x},
         to_compute_type<compute_t<T>>(args.parameters)};
-    return launch_map_rows(op, 1, args.size, launch);
+    return launch_map_elements(op, args.size, launch);
   });
 }
 
@@ -74,14 +70,10 @@ template <class T>
 cudaError_t run(const ActivationGradientsBackwardArgs<T>& args, const Launch& launch) {
   return with_activation(args.activation, [&](auto activation) {
     const ActivationGradientsBackward<T, decltype(activation)> op = {
-        {{args.x, args.size},
-         {args.grad, args.size},
-         {args.tangent, args.size},
-         {args.adjoint_of_grad, args.size},
-         {args.adjoint_of_x, args.size}},
+        {args.x, args.grad, args.tangent, args.adjoint_of_grad, args.adjoint_of_x},
         {args.to_x, args.to_grad, args.to_tangent},
         to_compute_type<compute_t<T>>(args.parameters)};
-    return launch_map_rows(op, 1, args.size, launch);
+    return launch_map_elements(op, args.size, launch);
   });
 }
 

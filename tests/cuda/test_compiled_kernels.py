@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tools import cuda_check
 from tools.compiled_kernels import (
     ARCHITECTURES,
     ROOT,
@@ -19,7 +20,7 @@ from tools.compiled_kernels import (
     read_instructions,
     why_not,
 )
-from tools.cuda_check import arrays_of, faults
+from tools.cuda_check import arrays_of, faults, report
 
 needs_nvcc = pytest.mark.skipif(why_not() is not None, reason=f"CUDA compiler: {why_not()}")
 
@@ -61,11 +62,23 @@ def test_faults(kernel: Kernel, says: str) -> None:
         ("map_rows<Interpolate<float>>", (2, 1)),
         ("map_rows<InterpolateBackward<double>>", (1, 2)),
         ("map_rows<NormPenaltyBackward<Half>>", (1, 1)),
+        ("map_elements<ActivationGradients<Half, Silu>>", (3, 2)),
         ("norms_by_lanes<float>", (1, 0)),
     ],
 )
 def test_arrays_of_a_kernel(name: str, arrays: tuple[int, int]) -> None:
     assert arrays_of(name) == arrays
+
+
+def test_activations_share_a_line_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_check, "nvcc_version", lambda: "1")
+    kernels = [
+        replace(GOOD, name=f"map_elements<F<float, {name}>>", sm=a.sm, registers=registers)
+        for name, registers in (("Silu", 40), ("Gelu", 48), ("Tanh", 32))
+        for a in ARCHITECTURES
+    ]
+    *_, line = report(kernels).splitlines()
+    assert line.startswith("| `map_elements<F<float, ...>>` | 48 / ")
 
 
 def test_occupancy() -> None:

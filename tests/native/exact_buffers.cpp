@@ -211,8 +211,63 @@ void check_norm_penalty_backward(const Case& c, bool reduce) {
   }
 }
 
+// The derivatives of SiLU, x s with s' = s (1 - s), and of tanh at its value.
+struct Bends {
+  long double first, second, third;
+};
+Bends bends_of(Activation activation, long double x) {
+  if (activation == Activation::tanh) return {1 - x * x, -2 * x, -2};
+  const long double s = 1 / (1 + std::exp(-x)), p = s * (1 - s), p1 = p * (1 - 2 * s);
+  return {s + x * p, 2 * p + x * p1, 3 * p1 + x * p * (1 - 6 * p)};
+}
+
+// Every summand is at most 4^3 here, as are the numbers that random_numbers makes, and is lost by a
+// few roundings; 32 is what tests/ops/operators/activation_gradients.py counts.
+template <class T>
+void check_activation_gradients(const Case& c, Activation activation) {
+  const int64_t size = c.batch * c.dim;
+  auto x = random_numbers<T>(size, c.offset, c.seed);
+  auto grad = random_numbers<T>(size, c.offset + 1, c.seed + 1);
+  auto tangent = random_numbers<T>(size, 0, c.seed + 2);
+  auto a = random_numbers<T>(size, c.offset, c.seed + 3);
+  auto b = random_numbers<T>(size, 2, c.seed + 4);
+  Exact<T> first[5] = {{size, c.offset}, {size, 0}, {size, 1}, {size, 2}, {size, c.offset}};
+  for (ParallelFor cut : kCuts) {
+    Exact<T> out[5] = {{size, c.offset}, {size, 0}, {size, 1}, {size, 2}, {size, c.offset}};
+    run(ActivationGradientsArgs<T>{x.data(), grad.data(), tangent.data(), out[0].data(),
+                                   out[1].data(), activation, {}, size},
+        cut);
+    run(ActivationGradientsBackwardArgs<T>{x.data(), grad.data(), tangent.data(), a.data(),
+                                           b.data(), out[2].data(), out[3].data(), out[4].data(),
+                                           activation, {}, size},
+        cut);
+    for (int k = 0; k < 5; ++k) {
+      if (cut == whole)
+        first[k] = std::move(out[k]);
+      else
+        require(out[k] == first[k], "activation_gradients depends on the cut", c);
+    }
+  }
+  const double error = 32 * 64 * unit<compute_t<T>>();
+  for (int64_t i = 0; i < size; ++i) {
+    const Bends f = bends_of(activation, widen(x.data()[i]));
+    const long double g = widen(grad.data()[i]), t = widen(tangent.data()[i]);
+    const long double for_grad = widen(a.data()[i]), for_x = widen(b.data()[i]);
+    const long double expected[5] = {t * f.first, t * g * f.second,
+                                     t * (for_grad * f.second + for_x * g * f.third),
+                                     t * for_x * f.second,
+                                     for_grad * f.first + for_x * g * f.second};
+    for (int k = 0; k < 5; ++k) {
+      const double bound = error + 1.01 * unit<T>() * static_cast<double>(std::fabs(expected[k]));
+      near(first[k].data()[i], expected[k], bound, "activation_gradients", c);
+    }
+  }
+}
+
 template <class T>
 void check_all(const Case& c) {
+  const bool is_small = c.batch * c.dim < 3000;  // every element is alike
+  if (is_small) check_activation_gradients<T>(c, c.seed % 2 ? Activation::silu : Activation::tanh);
   for (bool flag : {false, true}) {
     check_interpolate<T>(c, flag);
     check_interpolate_backward<T>(c, flag);

@@ -101,6 +101,21 @@ BUGS = (
         *("asan", "misaligned address"),
     ),
     Bug(
+        "blocks that write the same elements of dense arrays",
+        *("map_elements.cuh", "int64_t{gridDim.x} * kThreads * width", "int64_t{kThreads} * width"),
+        *("tsan", "data race"),
+    ),
+    Bug(
+        "off by one at the end of dense arrays",
+        *("map_elements.cuh", "end = i + count;", "end = i + count + 1;"),
+        *("asan", "heap-buffer-overflow"),
+    ),
+    Bug(
+        "misaligned vector load of dense arrays",
+        *("map_elements.cuh", "if (aligned && count", "if (count"),
+        *("asan", "misaligned address"),
+    ),
+    Bug(
         "misaligned vector load of a row",
         *("sum_of_squares.cuh", "misaligned == 0 ? 0 : width - misaligned", "0 * misaligned"),
         *("asan", "misaligned address"),

@@ -169,6 +169,51 @@ void check_norm_penalty(const Case& c, const cuda::Launch& launch, float factor)
   compare("penalty", c, sizeof(T), *penalty.data(), total, 1, kRelative<C>);
 }
 
+// SiLU, whose derivatives are those of x s with s' = s (1 - s).
+template <class T>
+void check_activation_gradients(const Case& c, const cuda::Launch& launch) {
+  const int64_t size = c.batch * c.dim;
+  const Case flat = {1, size, c.shift, 0, c.max_blocks};
+  Batch<T> x(flat, 4), grad(flat, 5), tangent(flat, 6), a(flat, 7), b(flat, 8);
+  Buffer<T> of_grad(size), of_x(size), to_x(size), to_grad(size), to_tangent(size, c.shift);
+  cuda::run(ActivationGradientsArgs<T>{x.buffer.data(),
+                                       grad.buffer.data(),
+                                       tangent.buffer.data(),
+                                       of_grad.data(),
+                                       of_x.data(),
+                                       Activation::silu,
+                                       {},
+                                       size},
+            launch);
+  cuda::run(ActivationGradientsBackwardArgs<T>{x.buffer.data(),
+                                               grad.buffer.data(),
+                                               tangent.buffer.data(),
+                                               a.buffer.data(),
+                                               b.buffer.data(),
+                                               to_x.data(),
+                                               to_grad.data(),
+                                               to_tangent.data(),
+                                               Activation::silu,
+                                               {},
+                                               size},
+            launch);
+  for (int64_t i = 0; i < size; ++i) {
+    const double z = widen(x.at(0, i)), g = widen(grad.at(0, i)), t = widen(tangent.at(0, i));
+    const double s = 1 / (1 + std::exp(-z)), p = s * (1 - s), p1 = p * (1 - 2 * s);
+    const double first = s + z * p, second = 2 * p + z * p1;
+    const double third = 3 * p1 + z * p * (1 - 6 * p);
+    const double for_grad = widen(a.at(0, i)), for_x = widen(b.at(0, i));
+    const auto check = [&](const char* what, T* data, double want) {
+      compare(what, c, sizeof(T), widen(data[i]), want, 1 + std::fabs(want), kRelative<T>);
+    };
+    check("of_grad", of_grad.data(), t * first);
+    check("of_x", of_x.data(), t * g * second);
+    check("to_x", to_x.data(), t * (for_grad * second + for_x * g * third));
+    check("to_grad", to_grad.data(), t * for_x * second);
+    check("to_tangent", to_tangent.data(), for_grad * first + for_x * g * second);
+  }
+}
+
 // What the kernels of one case need besides their arguments.
 struct Host {
   std::vector<unsigned char> memory;
@@ -186,6 +231,7 @@ void check(const Case& c) {
   Host host;
   const cuda::Launch launch = {nullptr, Host::workspace, &host, c.max_blocks};
   check_interpolate<T>(c, launch);
+  check_activation_gradients<T>(c, launch);
   check_norm_penalty<T>(c, launch, 1);
   check_norm_penalty<T>(c, launch, 0);  // the first row is summed again
   if (*host.ticket != 0 && ++failures) std::printf("WRONG ticket: %u is left\n", *host.ticket);

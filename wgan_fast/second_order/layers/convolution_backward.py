@@ -71,7 +71,8 @@ def _folded(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> 
         # One view at a time: those of split() may not be written to where gradients are recorded.
         out = result.narrow(0, start, len(part))
         windows = F.fold(
-            matrix.matmul(part),
+            # Not matmul, which would copy both factors' transposes, and the product.
+            torch.bmm(matrix.expand(len(part), -1, -1), part),
             two(tuple(input.shape[2:]), 1),
             two(tuple(weight.shape[2:]), 1),
             two(geometry.dilation, 1),
