@@ -88,7 +88,12 @@ def imported(nodes: Iterable[ast.AST], module: str, is_package: bool) -> Iterato
         ("from .. import penalties", "wgan_fast.ops.philox", False, "wgan_fast.penalties"),
         ("from .. import penalties", "wgan_fast.ops", True, "wgan_fast.penalties"),
         ("import wgan_fast.penalties as p", "wgan_fast.ops", True, "wgan_fast.penalties"),
-        ("def f():\n    from ..second_order import x", "wgan_fast.ops.a", False, "wgan_fast.second_order"),
+        (
+            "def f():\n    from ..second_order import x",
+            "wgan_fast.ops.a",
+            False,
+            "wgan_fast.second_order",
+        ),
         ("from .._penalise import chunks", "wgan_fast.ops.a", False, "wgan_fast._penalise.chunks"),
     ],
 )

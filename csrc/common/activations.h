@@ -1,7 +1,7 @@
 // The derivatives of smooth activations: the one place where each of them is written.
 //
-// Each is a struct with `at(x, parameters)`, which returns f', f'' and f''' at x. What a caller does
-// not use is not computed.
+// Each is a struct with `at(x, parameters)`, which returns f', f'' and f''' at x. What a caller
+// does not use is not computed.
 //
 // Numerics: each value is off by a few roundings of the largest of its summands, and by what moving
 // x by a rounding does; for x of any size, infinities included. With a = |x|, everything is made of

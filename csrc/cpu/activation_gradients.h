@@ -16,9 +16,10 @@
 // Some elements. Functions of their own, not inlined: there the compiler knows that no array
 // overlaps another, and the rest is not there once for each activation.
 template <class T, class F>
-__attribute__((noinline)) void gradients_of(
-    const T* __restrict x, const T* __restrict grad, const T* __restrict tangent,
-    T* __restrict of_grad, T* __restrict of_x, const Parameters<compute_t<T>>& given, int64_t n) {
+__attribute__((noinline)) void gradients_of(const T* __restrict x, const T* __restrict grad,
+                                            const T* __restrict tangent, T* __restrict of_grad,
+                                            T* __restrict of_x,
+                                            const Parameters<compute_t<T>>& given, int64_t n) {
   const Parameters<compute_t<T>> parameters = given;
   for (int64_t i = 0; i < n; ++i) {
     const auto f = F::at(widen(x[i]), parameters);
@@ -28,11 +29,12 @@ __attribute__((noinline)) void gradients_of(
 }
 
 template <class T, class F>
-__attribute__((noinline)) void backward_of(
-    const T* __restrict x, const T* __restrict grad, const T* __restrict tangent,
-    const T* __restrict adjoint_of_grad, const T* __restrict adjoint_of_x, T* __restrict to_x,
-    T* __restrict to_grad, T* __restrict to_tangent, const Parameters<compute_t<T>>& given,
-    int64_t n) {
+__attribute__((noinline)) void backward_of(const T* __restrict x, const T* __restrict grad,
+                                           const T* __restrict tangent,
+                                           const T* __restrict adjoint_of_grad,
+                                           const T* __restrict adjoint_of_x, T* __restrict to_x,
+                                           T* __restrict to_grad, T* __restrict to_tangent,
+                                           const Parameters<compute_t<T>>& given, int64_t n) {
   const Parameters<compute_t<T>> parameters = given;
   for (int64_t i = 0; i < n; ++i) {
     const auto f = F::at(widen(x[i]), parameters);
@@ -62,8 +64,8 @@ void activation_gradients(const ActivationGradientsArgs<T>& args, bool past_cach
 }
 
 template <class T>
-void activation_gradients_backward(const ActivationGradientsBackwardArgs<T>& args,
-                                   bool past_caches, int64_t begin, int64_t end) {
+void activation_gradients_backward(const ActivationGradientsBackwardArgs<T>& args, bool past_caches,
+                                   int64_t begin, int64_t end) {
   const auto piece = with_activation(
       args.activation, [](auto activation) { return &backward_of<T, decltype(activation)>; });
   const auto parameters = to_compute_type<compute_t<T>>(args.parameters);

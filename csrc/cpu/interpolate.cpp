@@ -14,7 +14,8 @@ void run(const InterpolateArgs<T>& args, ParallelFor parallel_for) {
 
 template <class T>
 void run(const InterpolateBackwardArgs<T>& args, ParallelFor parallel_for) {
-  run_elements(args, args.batch * args.dim, 2, parallel_for, WGAN_FAST_CHOSEN(interpolate_backward<T>));
+  run_elements(args, args.batch * args.dim, 2, parallel_for,
+               WGAN_FAST_CHOSEN(interpolate_backward<T>));
 }
 
 WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_CPU_KERNEL, InterpolateArgs)

@@ -74,7 +74,8 @@ void run(const NormPenaltyArgs<T>& args, ParallelFor parallel_for) {
 
 template <class T>
 void run(const NormPenaltyBackwardArgs<T>& args, ParallelFor parallel_for) {
-  run_elements(args, args.batch * args.dim, 1, parallel_for, WGAN_FAST_CHOSEN(norm_penalty_backward<T>));
+  run_elements(args, args.batch * args.dim, 1, parallel_for,
+               WGAN_FAST_CHOSEN(norm_penalty_backward<T>));
 }
 
 WGAN_FAST_FOR_EACH_TYPE(WGAN_FAST_CPU_KERNEL, NormPenaltyArgs)

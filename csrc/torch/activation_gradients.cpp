@@ -55,8 +55,7 @@ void check_alike(const Tensor& x, const Tensor& other, const char* name) {
 }
 
 void check_one_piece(const Tensor& x) {
-  STD_TORCH_CHECK(is_one_piece(x),
-                  "x must be one dense piece of memory; call .contiguous() on it");
+  STD_TORCH_CHECK(is_one_piece(x), "x must be one dense piece of memory; call .contiguous() on it");
 }
 
 template <class Backend>
@@ -71,10 +70,14 @@ std::tuple<Tensor, Tensor> activation_gradients(const Tensor& x, const Tensor& g
   Tensor of_x = run.empty_like(x);
   with_element_type(x, "x", [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    ActivationGradientsArgs<T> args = {data<const T>(x), data<const T>(grad),
-                                       data<const T>(tangent), data<T>(of_grad),
-                                       data<T>(of_x),          {},
-                                       {},                     x.numel()};
+    ActivationGradientsArgs<T> args = {data<const T>(x),
+                                       data<const T>(grad),
+                                       data<const T>(tangent),
+                                       data<T>(of_grad),
+                                       data<T>(of_x),
+                                       {},
+                                       {},
+                                       x.numel()};
     set_activation(args, activation, parameters);
     if (args.size > 0) run(args);
   });

@@ -234,12 +234,26 @@ void check_activation_gradients(const Case& c, Activation activation) {
   Exact<T> first[5] = {{size, c.offset}, {size, 0}, {size, 1}, {size, 2}, {size, c.offset}};
   for (ParallelFor cut : kCuts) {
     Exact<T> out[5] = {{size, c.offset}, {size, 0}, {size, 1}, {size, 2}, {size, c.offset}};
-    run(ActivationGradientsArgs<T>{x.data(), grad.data(), tangent.data(), out[0].data(),
-                                   out[1].data(), activation, {}, size},
+    run(ActivationGradientsArgs<T>{x.data(),
+                                   grad.data(),
+                                   tangent.data(),
+                                   out[0].data(),
+                                   out[1].data(),
+                                   activation,
+                                   {},
+                                   size},
         cut);
-    run(ActivationGradientsBackwardArgs<T>{x.data(), grad.data(), tangent.data(), a.data(),
-                                           b.data(), out[2].data(), out[3].data(), out[4].data(),
-                                           activation, {}, size},
+    run(ActivationGradientsBackwardArgs<T>{x.data(),
+                                           grad.data(),
+                                           tangent.data(),
+                                           a.data(),
+                                           b.data(),
+                                           out[2].data(),
+                                           out[3].data(),
+                                           out[4].data(),
+                                           activation,
+                                           {},
+                                           size},
         cut);
     for (int k = 0; k < 5; ++k) {
       if (cut == whole)
@@ -253,10 +267,9 @@ void check_activation_gradients(const Case& c, Activation activation) {
     const Bends f = bends_of(activation, widen(x.data()[i]));
     const long double g = widen(grad.data()[i]), t = widen(tangent.data()[i]);
     const long double for_grad = widen(a.data()[i]), for_x = widen(b.data()[i]);
-    const long double expected[5] = {t * f.first, t * g * f.second,
-                                     t * (for_grad * f.second + for_x * g * f.third),
-                                     t * for_x * f.second,
-                                     for_grad * f.first + for_x * g * f.second};
+    const long double expected[5] = {
+        t * f.first, t * g * f.second, t * (for_grad * f.second + for_x * g * f.third),
+        t * for_x * f.second, for_grad * f.first + for_x * g * f.second};
     for (int k = 0; k < 5; ++k) {
       const double bound = error + 1.01 * unit<T>() * static_cast<double>(std::fabs(expected[k]));
       near(first[k].data()[i], expected[k], bound, "activation_gradients", c);

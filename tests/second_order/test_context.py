@@ -28,6 +28,8 @@ from wgan_fast.second_order import (
 )
 from wgan_fast.second_order._profile import profile_of
 from wgan_fast.second_order.context import EfficientDoubleBackward
+from wgan_fast.second_order.layers import ACTIVATION
+from wgan_fast.second_order.layers.activations import SPARED
 
 
 def calling(critic, x, module="the critic"):
@@ -139,6 +141,28 @@ def test_calls_are_intercepted_only_where_something_is_to_be_replaced(large):
     assert modes_at_the_second_call(lstm, points(1, 2, 2)) == 0
     on_a_gpu = SimpleNamespace(is_cuda=True, is_cpu=False, numel=lambda: 4)
     assert modes_inside(lstm, on_a_gpu) == 1
+
+
+def test_each_layer_is_weighed_in_its_own_unit():
+    """An activation of enough elements is worth a look, however small the products are."""
+    batch = -(-ACTIVATION.least_work // (256 * SPARED["silu"]))
+    critic = mlp(4, 256, 1, activation=nn.SiLU)
+    assert modes_at_the_second_call(critic, points(batch, 4)) == 1
+    assert modes_inside(critic, points(batch - 1, 4)) == 0
+    with without_thresholds():
+        assert modes_inside(critic, points(1, 4)) == 1
+    assert modes_at_the_second_call(mlp(4, 256, 1), points(batch, 4)) == 0
+
+
+def test_large_convolutions_beside_a_recurrent_network(large):
+    """Are replaced on the CPU, too, where the recurrent network itself is not."""
+    convolutions, x = large
+    lstm = nn.LSTM(2, 2).double()
+
+    def critic(x):
+        return convolutions(x) + lstm(x[:, 0, :, :2])[0].sum()
+
+    assert modes_at_the_second_call(critic, x, module=convolutions) == 1
 
 
 def test_lazy_critic():

@@ -84,8 +84,8 @@ def _mish(x: Tensor) -> Derivatives:
 
 
 def _hardswish(x: Tensor) -> Derivatives:
-    inside = (x > -3) & (x < 3)
-    first = torch.where(inside, x.clamp(-3, 3) / 3 + 0.5, (x > 0).to(x.dtype))
+    inside = ~((x <= -3) | (x >= 3))  # NaN, too
+    first = torch.where(inside, x / 3 + 0.5, (x > 0).to(x.dtype))
     return first, inside.to(x.dtype) / 3, torch.zeros_like(x)
 
 
@@ -104,8 +104,8 @@ class Activation:
     """An activation as the operators know it.
 
     Args:
-        derivatives: f', f'' and f''' at x and the parameters. Where ``of_output``, at y = f(x): then
-            f' is a function of y, and f'' and f''' are the derivatives of that function.
+        derivatives: f', f'' and f''' at x and the parameters. Where ``of_output``, at y = f(x):
+            then f' is a function of y, and f'' and f''' are the derivatives of that function.
         parameters: the names of the parameters, in order.
         example: values for them, for tests and benchmarks.
         of_output: whether x is the activation's output, not its input. PyTorch keeps no more of

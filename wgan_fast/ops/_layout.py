@@ -91,9 +91,9 @@ def in_order_of(x: Tensor, other: Tensor) -> Tensor:
     """``other`` with its elements in the order of ``x``, which is one piece of memory."""
     if other.shape != x.shape or lies_like(x, other):
         return other  # another shape is for the operator to refuse
-    return torch.empty_strided(
-        x.shape, x.stride(), dtype=other.dtype, device=other.device
-    ).copy_(other)
+    return torch.empty_strided(x.shape, x.stride(), dtype=other.dtype, device=other.device).copy_(
+        other
+    )
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:

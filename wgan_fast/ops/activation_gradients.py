@@ -127,9 +127,7 @@ def _derivatives(x: Tensor, activation: str, parameters: Sequence[float]) -> Der
     return ACTIVATIONS[activation].derivatives(x.double(), *parameters)
 
 
-def plain_backward(
-    x: Tensor, grad: Tensor, activation: str, parameters: Sequence[float]
-) -> Tensor:
+def plain_backward(x: Tensor, grad: Tensor, activation: str, parameters: Sequence[float]) -> Tensor:
     """``grad f'(x)`` by the formula, for tensors of every kind that PyTorch knows, in float64."""
     return (grad * _derivatives(x, activation, parameters)[0]).to(x.dtype)
 

@@ -99,7 +99,7 @@ def elu(x: Wide, alpha: float, scale: float, rate: float) -> list[Wide]:
 
 
 def mish(x: Wide) -> list[Wide]:
-    """By the quotient n / d of w = tanh(softplus(x)), n = e^2 + 2 e and d = n + 2, in e = exp(x)."""
+    """w = tanh(softplus(x)) is n / d, n = e^2 + 2 e and d = n + 2, with e = exp(x)."""
     e = np.exp(np.minimum(x, 700))
     d = e * e + 2 * e + 2
     w = e * (e + 2) / d

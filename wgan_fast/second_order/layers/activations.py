@@ -131,10 +131,10 @@ def _backward(grad: Tensor, x: Tensor, call: Call) -> Tensor:
 
 def _can_replace(input: Tensor) -> bool:
     return (
-        is_plainly_recorded(input, input)
+        not torch.compiler.is_compiling()
+        and is_plainly_recorded(input, input)
         and input.dtype in _DTYPES
         and _native.serves(ACTIVATION_GRADIENTS.name, input.device.type)
-        and not torch.compiler.is_compiling()
     )
 
 
@@ -204,8 +204,27 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-#: Elements from which on one kernel pays for what two functions in Python cost.
-LEAST_WORK = 2**14
+#: How many arrays of the size of its input PyTorch reads and writes for the recorded backward pass
+#: of each activation, and for the backward pass of that, beyond those that are moved here.
+SPARED = {
+    "silu": 39,
+    "gelu": 21,
+    "gelu_tanh": 83,
+    "softplus": 15,
+    "tanh": 6,
+    "sigmoid": 8,
+    "elu": 11,
+    "mish": 72,
+    "hardswish": 8,
+    "log_sigmoid": 9,
+    "softsign": 87,
+}
+
+#: Elements that need not be moved below which two functions in Python eat what that saves. On one
+#: core of a Zen 4, three layers of 64 features, processor time of a second derivative: with SiLU
+#: nothing was gained up to 2**19 and 1 % at 2**20, with Mish 5 % at 2**20, with tanh nothing at
+#: 2**20; from 2**21 on all gained, SiLU 19 % at 2**21.
+LEAST_WORK = 2**20
 
 ACTIVATION = Layer(
     name="activation",
@@ -231,6 +250,6 @@ ACTIVATION = Layer(
         **dict.fromkeys((F.selu, torch.selu), _read_selu),
     },
     call=_Activation.apply,
-    work=lambda input, _: input.numel(),
+    work=lambda input, call: input.numel() * SPARED[call.activation],
     least_work=LEAST_WORK,
 )
