@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -18,12 +19,16 @@ from torch import Tensor, nn
 from tools import pages
 from wgan_fast.second_order import (
     efficient_convolutions,
+    efficient_double_backward,
     prune_zero_paths,
     twice_differentiable_backends,
+    without_thresholds,
 )
 
+from .calls import CallCounter
 from .contestants.textbook import penalty_at
 from .flops import flops_of
+from .problems.activations import ACTIVATIONS
 from .problems.normalisations import NORMALISATIONS, normalised
 from .problems.operator_problem import IMPOSSIBLE, OpCase
 from .problems.operators import CASES
@@ -135,12 +140,42 @@ def normalisation_table() -> str:
     return pages.numbers(header, rows)
 
 
+def second_order_calls(
+    activation: Callable[[Tensor], Tensor], context: Callable[[], AbstractContextManager[object]]
+) -> tuple[int, float]:
+    """Calls, and arrays moved, of a backward pass that is recorded and the backward pass of that.
+
+    An array is one of the activation's size, in float32, read or written.
+    """
+    leaves = [torch.randn(4096).requires_grad_() for _ in range(2)]
+    x, grad = (leaf.clone() for leaf in leaves)
+    tangent = torch.ones_like(x)
+    with without_thresholds(), context():
+        output = activation(x)
+    with CallCounter() as counter:
+        (first,) = torch.autograd.grad(output, x, grad, create_graph=True)
+        torch.autograd.grad(first, [grad, x], tangent)
+    return counter.calls, counter.bytes / (x.numel() * x.element_size())
+
+
+def activation_table() -> str:
+    """What the second order of an activation takes, PyTorch's and here."""
+    rows = []
+    for name, activation in ACTIVATIONS.items():
+        theirs = second_order_calls(activation, nullcontext)
+        ours = second_order_calls(activation, efficient_double_backward)
+        rows.append([name, theirs[0], ours[0], f"{theirs[1]:.0f}", f"{ours[1]:.0f}"])
+    header = ["activation", "calls, PyTorch", "calls, here", "arrays, PyTorch", "arrays, here"]
+    return pages.numbers(header, rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--no-times", action="store_true", help="leave the times out")
     timed = not parser.parse_args().no_times
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    pages.write("activations", activation_table(), PAGE)
     pages.write("operators", operator_tables(timed), PAGE)
     pages.write("normalisations", normalisation_table() if timed else "(left out)", PAGE)
 

@@ -7,10 +7,19 @@ import re
 
 import pytest
 
-from benchmarks.double_backward import PAGE, least, multiple, ours, textbook
+from benchmarks.double_backward import (
+    PAGE,
+    activation_table,
+    least,
+    multiple,
+    ours,
+    textbook,
+)
 from benchmarks.problems.operator_problem import IMPOSSIBLE, PIECEWISE
 from benchmarks.problems.operators import CASES
 from tests.second_order.operators import every_possible_operator
+from tools import pages
+from wgan_fast.ops import _native as native
 
 
 def on_the_page() -> dict[str, list[str]]:
@@ -48,3 +57,9 @@ def test_page_has_all_operators_and_no_others():
 def test_without_a_double_backward(case):
     assert multiple(case, textbook) is None
     assert multiple(case, ours) is None
+
+
+@pytest.mark.skipif(native.failure is not None, reason=f"no kernels: {native.failure}")
+def test_table_of_activations():
+    told = pages.read("activations", PAGE)
+    assert told == activation_table(), "type: python -m benchmarks.double_backward"

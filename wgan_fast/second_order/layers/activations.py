@@ -88,7 +88,8 @@ class _Activation(Function):
     def backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, None]:
         if grad is None:
             return None, None
-        return _backward(grad, *ctx.saved_tensors, ctx.call), None
+        (x,) = ctx.saved_tensors
+        return _backward(grad, x, ctx.call), None
 
 
 class _ActivationBackward(Function):
