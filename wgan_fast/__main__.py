@@ -30,7 +30,7 @@ def backends(device_type: str) -> list[str]:
     reasons: set[str] = set()
     for name in REGISTRY:
         reason = _native.why_not(name, device_type)
-        lines.append(f"  {name:<28} {'native' if reason is None else 'reference'}")
+        lines.append(f"  {name:<30} {'native' if reason is None else 'reference'}")
         if reason is not None:
             reasons.add(reason)
     if not reasons and device_type == "cpu":
