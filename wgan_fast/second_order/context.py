@@ -108,10 +108,11 @@ def efficient_double_backward(
     """A context to call a function in whose gradient will be differentiated again.
 
     It is what the penalties use, for everybody: force fields, differential equations, R1 of one's
-    own, meta-learning. Layers are called that are cheap to differentiate twice
-    (:func:`efficient_convolutions`), attention and recurrent networks by backends that can be
-    (:func:`twice_differentiable_backends`); ``prune`` cuts the paths of the double backward on
-    which all is zero (:func:`prune_zero_paths`).
+    own, meta-learning. Layers are called that are cheap to differentiate twice: convolutions
+    (:func:`efficient_convolutions`) and smooth activations (``layers/activations.py``), attention
+    and recurrent networks by backends that can be (:func:`twice_differentiable_backends`);
+    ``prune`` cuts the paths of the double backward on which all is zero
+    (:func:`prune_zero_paths`).
 
         >>> critic = torch.nn.Sequential(
         ...     torch.nn.Linear(2, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1)
