@@ -96,6 +96,10 @@ def operators(batch: int, dim: int, dtype: torch.dtype) -> dict[str, tuple[int, 
             lambda: namespace.norm_penalty_backward(real, norms, one, None, *SETTINGS),
             lambda: unit * real,
         ),
+        "activation_gradients": (
+            *(5 * array, lambda: namespace.activation_gradients(real, fake, real, "silu", [])),
+            lambda: textbook.silu_gradients(real, fake, real),
+        ),
     }
 
 

@@ -24,6 +24,13 @@ def norm_penalty(gradients: Tensor) -> Tensor:
     return LAMBDA * ((torch.sqrt(torch.sum(gradients**2, dim=1)) - 1) ** 2).mean()
 
 
+def silu_gradients(x: Tensor, grad: Tensor, tangent: Tensor) -> tuple[Tensor, Tensor]:
+    """Both gradients of SiLU's backward pass, operator by operator."""
+    s = torch.sigmoid(x)
+    slope = s * (1 - s)
+    return tangent * (s + x * slope), tangent * grad * (slope * (2 + x * (1 - 2 * s)))
+
+
 def penalty_at(
     critic: Callable[..., Tensor], interpolates: Tensor, args: tuple[Any, ...] = ()
 ) -> Tensor:
