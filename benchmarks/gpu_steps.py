@@ -22,12 +22,12 @@ from tools import pages
 from wgan_fast import critic_loss, fast_gradient_penalty
 
 from .contestants import textbook
+from .contestants.critic_losses import CRITIC_LOSSES, USUAL
 from .problems import critics
-from .problems.problem import LAMBDA, Problem
+from .problems.problem import GAMMA, LAMBDA, Problem
 from .timing import Call, interleaved
 
 ROUNDS, WARM_UP = 20, 3
-GAMMA = 1.0
 BATCHES = (64, 256)
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -40,17 +40,6 @@ LAYER_NORM = Problem(
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
-def usual_step(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """The relativistic loss with R1 and R2 as loops write it: one forward pass for both."""
-    points = [x.detach().requires_grad_() for x in (real, fake)]
-    scores = [critic(x) for x in points]
-    loss = torch.nn.functional.softplus(scores[1] - scores[0]).mean()
-    for x, s in zip(points, scores, strict=True):
-        (gradients,) = torch.autograd.grad(s.sum(), x, create_graph=True)
-        loss = loss + GAMMA / 2 * gradients.square().flatten(1).sum(1).mean()
-    return loss
-
-
 #: What is timed: the usual code, and this library's.
 LOSSES: dict[str, tuple[Loss, Loss]] = {
     "penalty": (
@@ -58,7 +47,7 @@ LOSSES: dict[str, tuple[Loss, Loss]] = {
         lambda critic, real, fake: fast_gradient_penalty(critic, real, fake, lambda_gp=LAMBDA),
     ),
     "step with R1 + R2": (
-        usual_step,
+        lambda critic, real, fake: CRITIC_LOSSES[USUAL]["R1+R2"](critic, real, fake, None, ()),
         lambda critic, real, fake: critic_loss(
             critic, real, fake, loss="relativistic", r1=GAMMA, r2=GAMMA
         ),

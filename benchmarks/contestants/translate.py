@@ -148,7 +148,7 @@ def _grouped_block(module: Any) -> Apply:
 
 
 def _blur(module: Any) -> Apply:
-    kernel, strides = jnp.asarray(module.kernel.numpy()), [module.stride] * 2
+    kernel, strides = jnp.asarray(module.kernel.cpu().numpy()), [module.stride] * 2
     padding = [(module.padding, module.padding)] * 2
 
     def apply(weights: Weights, x: Any) -> Any:
