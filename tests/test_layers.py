@@ -47,8 +47,11 @@ BENCHMARK_LAYERS = (
     {"contestants"},
     {"suites"},
     {"race", "report"},
-    {"compare", "double_backward", "finite_difference", "gpu_bandwidth", "gpu_steps", "plot"},
-)
+    {
+        "compare", "double_backward", "finite_difference", "gpu_bandwidth", "gpu_steps", "passes",
+        "plot",
+    },
+)  # fmt: skip
 
 #: folder: the headers that its files must not include
 FORBIDDEN_HEADERS = {
