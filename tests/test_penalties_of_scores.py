@@ -171,6 +171,18 @@ def test_no_call_of_the_critic():
     assert len(calls) == 1
 
 
+def test_a_hook_of_the_critic_is_called_with_zeros_by_plain():
+    net, x = good()
+    hidden, seen = net[0](x), []
+    hidden.register_hook(seen.append)
+    scores = net[1:](hidden)
+    for double_backward in ("plain", "pruned"):
+        penalty = gradient_penalty_of(scores, x, double_backward=double_backward)
+        seen.clear()  # of the gradient that the penalty is of
+        penalty.backward(retain_graph=True)
+        assert [each is None for each in seen] == [double_backward == "pruned"]
+
+
 def test_inputs_need_not_be_leaves():
     """Interpolates that depend on something else, as those of a generator's step."""
     module = mlp(nn.Tanh).double()

@@ -96,7 +96,8 @@ def gradient_penalty_of(
             ``norm`` (2, 1 or ``math.inf``), ``backend`` and ``return_norms``, as for
             :func:`wgan_fast.fast_gradient_penalty`; and ``double_backward``: "pruned" leaves out
             what is zero, which spares passes if loss and penalty are differentiated by two calls of
-            ``backward()``, and "plain" leaves it in.
+            ``backward()``, and "plain" leaves it in. Take "plain" where ``Tensor.register_hook``
+            put a hook on a tensor of the critic: it would be called with None in place of zeros.
 
     Returns:
         The penalty, a scalar (``[B]`` for "none"), or with ``return_norms`` ``(penalty, norms)``;

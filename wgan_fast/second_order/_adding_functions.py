@@ -122,10 +122,13 @@ def _elementwise(value: Any, factor: Any = 1) -> Contribution:
     again = _as_added(value)
 
     def contribution(adjoint: Tensor) -> Tensor:
-        each = adjoint * (again() if factor == 1 else again() * factor)
-        return each.flatten(1).sum(1) if each.dim() > 1 else each
+        return _sum_of_rows(adjoint * (again() if factor == 1 else again() * factor))
 
     return contribution
+
+
+def _sum_of_rows(each: Tensor) -> Tensor:
+    return each.flatten(1).sum(1) if each.dim() > 1 else each
 
 
 def _of_part(value: Tensor, dim: int, start: int) -> Contribution:
@@ -273,7 +276,7 @@ def _saturating(function: Callable[..., Tensor]) -> Callable[..., Call | None]:
                 x = input.detach().requires_grad_()
                 y = function(x, *args, **kwargs)
             (slope,) = torch.autograd.grad(y.sum(), x)
-            return _elementwise(y.detach() - slope * x.detach())(adjoint)
+            return _sum_of_rows(adjoint * (y.detach() - slope * x.detach()))
 
         return Call([_operand(input), Operand(None, (), contribution)])
 

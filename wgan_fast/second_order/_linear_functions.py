@@ -6,27 +6,33 @@ constant (a bias) is not here, but is recorded when it is called; see ``added_co
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch.autograd.graph import Node
 
 from .._torch_internals import node_type, output_shapes
 
-#: Of one input, at position 0.
+#: Of one input, at position 0. These do the same to every row, or cannot but keep them in order:
 _UNARY = [
     *("View", "UnsafeView", "ReshapeAlias", "Alias", "Clone", "Squeeze", "Unsqueeze", "Expand"),
-    *("Permute", "Transpose", "Slice", "Select", "Split", "SplitWithSizes", "Unbind", "Chunk"),
-    *("Index", "IndexSelect", "Gather", "Flip", "Roll", "Unfold", "Im2Col", "Col2Im"),
-    *("PixelShuffle", "PixelUnshuffle", "ChannelShuffle", "Neg", "Mean", "Sum", "Cumsum"),
-    *("Relu", "LeakyRelu", "RreluWithNoise", "Abs", "Hardshrink", "Amax", "Amin", "Max", "Min"),
-    *("Sort", "Topk", "NativeDropout", "ReflectionPad1D", "ReflectionPad2D", "ReflectionPad3D"),
-    *("ReplicationPad1D", "ReplicationPad2D", "ReplicationPad3D", "AvgPool2D", "AvgPool3D"),
-    *("AdaptiveAvgPool2D", "AdaptiveAvgPool3D", "MaxPool2D", "MaxPool2DWithIndices"),
-    *("MkldnnMaxPool2D", "MaxPool3DWithIndices", "AdaptiveMaxPool2D", "AdaptiveMaxPool3D"),
+    *("Slice", "Index", "Im2Col", "Col2Im", "PixelShuffle", "PixelUnshuffle", "ChannelShuffle"),
+    *("Neg", "Relu", "LeakyRelu", "RreluWithNoise", "Abs", "Hardshrink", "NativeDropout"),
+    *("ReflectionPad1D", "ReflectionPad2D", "ReflectionPad3D", "ReplicationPad1D"),
+    *("ReplicationPad2D", "ReplicationPad3D", "AvgPool2D", "AvgPool3D", "AdaptiveAvgPool2D"),
+    *("AdaptiveAvgPool3D", "MaxPool2D", "MaxPool2DWithIndices", "MkldnnMaxPool2D"),
+    *("MaxPool3DWithIndices", "AdaptiveMaxPool2D", "AdaptiveMaxPool3D"),
     *("UpsampleNearest1D", "UpsampleNearest2D", "UpsampleNearest3D", "UpsampleNearestExact1D"),
     *("UpsampleNearestExact2D", "UpsampleNearestExact3D", "UpsampleLinear1D"),
     *("UpsampleBilinear2D", "UpsampleBilinear2DAa", "UpsampleBicubic2D", "UpsampleBicubic2DAa"),
     "UpsampleTrilinear3D",
+]
+
+#: The same, along some dimensions: these may mix the rows.
+_ALONG_DIMENSIONS = [
+    *("Permute", "Transpose", "Select", "Split", "SplitWithSizes", "Unbind", "IndexSelect"),
+    *("Gather", "Flip", "Roll", "Unfold", "Mean", "Sum", "Cumsum", "Amax", "Amin", "Max", "Min"),
+    *("Sort", "Topk"),
 ]
 
 #: Products, of which one factor may depend on the critic's input: at these positions.
@@ -40,22 +46,25 @@ _PRODUCTS = {
     "GridSampler2DBackward0": (0,),
 }
 
+
+def _kinds(names: Iterable[str]) -> set[type[Node]]:
+    """The types of the functions of some names, in all overloads that there are."""
+    numbers = ("0", "1", "2", "3", "4", "0_copy")
+    kinds = (node_type(f"{name}Backward{number}") for name in names for number in numbers)
+    return {kind for kind in kinds if kind is not None}
+
+
+_along_dimensions = _kinds(_ALONG_DIMENSIONS)
 _LINEAR: dict[type[Node], tuple[int, ...]] = {
-    kind: positions
-    for name, positions in (
-        *((f"{name}Backward{overload}", (0,)) for name in _UNARY for overload in range(5)),
-        ("SplitWithSizesBackward0_copy", (0,)),
-        *_PRODUCTS.items(),
-    )
-    if (kind := node_type(name)) is not None
+    **dict.fromkeys(_kinds(_UNARY) | _along_dimensions, (0,)),
+    **{kind: p for name, p in _PRODUCTS.items() if (kind := node_type(name)) is not None},
 }
 
 #: These may give each sample another number of rows: what is contiguous stays together.
-_REGROUPING = {node_type(f"{name}Backward0") for name in ("View", "UnsafeView", "ReshapeAlias")}
+_REGROUPING = _kinds(["View", "UnsafeView", "ReshapeAlias"])
 #: These may put dimensions before that of the batch.
-_BROADCASTING = {node_type(f"{name}Backward0") for name in ("Expand", "Mul", "Div")}
+_BROADCASTING = _kinds(["Expand", "Mul", "Div"])
 _INDEX, _PERMUTE = node_type("IndexBackward0"), node_type("PermuteBackward0")
-_UNSQUEEZE = node_type("UnsqueezeBackward0")
 #: Where a node keeps along which dimensions it works.
 _DIMENSIONS = ("_saved_dim", "_saved_dims", "_saved_dim0", "_saved_dim1", "_saved_dimension")
 
@@ -89,18 +98,14 @@ def keeps_samples_apart(node: Any, position: int, batch: int) -> bool:
     if type(node) in _BROADCASTING:
         return len(shapes[0]) == dims
     if type(node) is _INDEX:
-        return _indexes_behind_the_first(node._saved_indices)
+        return _indexes_behind_the_first(getattr(node, "_saved_indices", ()))
+    if type(node) not in _along_dimensions:
+        return True
+    given = [getattr(node, name) for name in _DIMENSIONS if hasattr(node, name)]
+    along = [[_signed(dim) % dims for dim in _as_tuple(each)] for each in given]
     if type(node) is _PERMUTE:
-        return _signed(node._saved_dims[0]) % dims == 0
-    dims = len(shapes[0]) if type(node) is _UNSQUEEZE else dims
-    return all(
-        0 not in along and along  # no dimensions: all of them
-        for along in (
-            [_signed(dim) % dims for dim in _as_tuple(getattr(node, name))]
-            for name in _DIMENSIONS
-            if hasattr(node, name)
-        )
-    )
+        return [each[0] for each in along] == [0]
+    return bool(along) and all(each and 0 not in each for each in along)  # none: all of them
 
 
 def _indexes_behind_the_first(indices: tuple[Any, ...]) -> bool:
@@ -109,7 +114,7 @@ def _indexes_behind_the_first(indices: tuple[Any, ...]) -> bool:
     Several tensors with a slice between them put what they choose first: ``x[:, i, :, j]``.
     """
     chosen = [dim for dim, index in enumerate(indices) if index is not None]
-    return chosen[0] > 0 and chosen[-1] - chosen[0] == len(chosen) - 1
+    return bool(chosen) and chosen[0] > 0 and chosen[-1] - chosen[0] == len(chosen) - 1
 
 
 def _signed(dim: int) -> int:
