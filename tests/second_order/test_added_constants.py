@@ -68,6 +68,10 @@ def detached(change):
     return critic
 
 
+def set_data(h):
+    h.data = h.data.clamp(max=0.1)
+
+
 def bias_changed(p, x):
     bias = p.b4.detach().clone()
     h = F.conv2d(x, p.kernel, bias)
@@ -150,6 +154,7 @@ CONSTANTS = {
     "no_grad: a view": Kind(unrecorded(lambda p, h: h.view(-1).clamp_(max=0.5)), way=CHANGED),
     "detached": Kind(detached(lambda h: h.detach().add_(1.0)), way=CHANGED),
     "data": Kind(detached(lambda h: h.data.add_(1.0)), way=CHANGED),
+    "data that is set": Kind(detached(set_data), way=CHANGED),
     "bias that changes": Kind(bias_changed, IMAGE, CONSTANT_CHANGED),
     "constant that changes": Kind(constant_changed, way=CONSTANT_CHANGED),
     "cat, constant first": Kind(
@@ -197,6 +202,10 @@ CONSTANTS = {
         )
     ),
     "inference mode": Kind(made_in_inference_mode, way=unknown("AddBackward0")),
+    "sparse": Kind(
+        lambda p, x: p.scores(p.hidden(x) + torch.eye(BATCH, 6, dtype=x.dtype).to_sparse()),
+        way=unknown("AddBackward0"),
+    ),
     "noise": Kind(noise, IMAGE),
     "alpha dropout": Kind(
         lambda p, x: p.scores(F.alpha_dropout(p.hidden(x), 0.5, True)), way=unknown("AddBackward0")

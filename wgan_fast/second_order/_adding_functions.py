@@ -84,6 +84,8 @@ def _as_added(value: Any) -> Callable[[], Any]:
     """Gives a constant again when its contribution is computed, if it is still what was added."""
     if not isinstance(value, Tensor):
         return lambda: value
+    if value.layout is not torch.strided:
+        raise TypeError  # its products would be sparse
     version = value._version
 
     def again() -> Tensor:

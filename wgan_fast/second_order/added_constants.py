@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,6 +73,8 @@ class RecordingConstants(TorchFunctionMode):
             return func(*args, **kwargs)
         if func in _DETACHING:
             return self._watched(args[0], func(*args, **kwargs))
+        if func == _DATA.__set__ and _is_of_a_graph(args[0]):
+            self._changed = True
         if not torch.is_grad_enabled():
             with self._watching_for_changes(args, kwargs):
                 return func(*args, **kwargs)
@@ -174,7 +176,8 @@ class RecordingConstants(TorchFunctionMode):
         return before
 
 
-_DETACHING = (torch.detach, Tensor.detach, cast(Any, Tensor.data).__get__)
+_DATA: Any = Tensor.data
+_DETACHING = frozenset([torch.detach, Tensor.detach, _DATA.__get__])
 
 
 def _is_of_a_graph(tensor: Tensor) -> bool:
