@@ -262,6 +262,26 @@ def test_a_buffer_that_every_call_changes(afterwards, way):
     assert assert_step(critic, *torch.randn(2, 4, 5, dtype=torch.float64)) == {way}
 
 
+class WithMemory(torch.nn.Module):
+    """Features of one call are added in the next, and differentiated in both."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(5, 6), torch.nn.Linear(6, 1)
+        self.before = None
+
+    def forward(self, x):
+        h = F.leaky_relu(self.first(x), 0.2)
+        added = h if self.before is None else h + self.before
+        self.before = h.mean(0)
+        return self.last(added.relu())
+
+
+def test_constants_that_come_from_the_call_before():
+    critic = WithMemory().double()
+    assert assert_step(critic, *torch.randn(2, 4, 5, dtype=torch.float64)) == {"shared backward"}
+
+
 class InLowPrecision(torch.nn.Module):
     """A part under autocast, promoted by what is added."""
 
