@@ -54,6 +54,11 @@ def _elu_backward(grad: Tensor, x: Tensor, *parameters: float) -> Tensor:
     return _aten.elu_backward(grad, *parameters, False, x)
 
 
+def _softsign_backward(grad: Tensor, x: Tensor) -> Tensor:
+    divisor = x.abs().add_(1)
+    return (grad / divisor).div_(divisor)  # a square could overflow
+
+
 #: PyTorch's own backward passes, of the gradient, of what is kept of the forward pass, and of the
 #: parameters.
 _BACKWARD: dict[str, Callable[..., Tensor]] = {
@@ -67,7 +72,7 @@ _BACKWARD: dict[str, Callable[..., Tensor]] = {
     "mish": _aten.mish_backward,
     "hardswish": _aten.hardswish_backward,
     "log_sigmoid": _log_sigmoid_backward,
-    "softsign": lambda grad, x: grad / x.abs().add_(1).square_(),
+    "softsign": _softsign_backward,
 }
 
 
@@ -110,7 +115,7 @@ class _ActivationBackward(Function):
             return None, None, None
         grad, x = ctx.saved_tensors
         call: Call = ctx.call
-        # That of x alone would be the same kernel, which writes one array more.
+        # Where that of x alone is wanted, the kernel writes an array that nobody reads: it is rare.
         if not wanted_gradients(ctx)[1]:
             return _backward(tangent, x, call), None, None
         settings = (call.activation, list(call.parameters))
