@@ -79,6 +79,11 @@ def as_one_piece(x: Tensor) -> Tensor:
     return x if is_one_piece(x) else x.contiguous()
 
 
+def empty_in_order_of(x: Tensor) -> Tensor:
+    """An uninitialised tensor with the strides, dtype and device of ``x``, which is one piece."""
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
+
+
 def lies_like(x: Tensor, other: Tensor) -> bool:
     """Whether two tensors of one shape have their elements in the same order in memory."""
     if other.stride() == x.stride():

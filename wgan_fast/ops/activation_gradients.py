@@ -17,7 +17,7 @@ from torch import Tensor
 from .._arguments import check_choice, check_dense, describe
 from ._activations import ACTIVATIONS, Derivatives
 from ._checks import check_dtype
-from ._layout import as_one_piece, in_order_of, is_one_piece, lies_like
+from ._layout import as_one_piece, empty_in_order_of, in_order_of, is_one_piece, lies_like
 from ._op import Op
 
 
@@ -208,7 +208,7 @@ ACTIVATION_GRADIENTS = Op(
     "float[] parameters) -> (Tensor, Tensor)",
     check=_check,
     reference=plain_gradients,
-    fake=lambda x, *_: (torch.empty_like(x), torch.empty_like(x)),
+    fake=lambda x, *_: (empty_in_order_of(x), empty_in_order_of(x)),
     autograd=_ActivationGradients.apply,
     samples=_samples,
 )
@@ -218,7 +218,7 @@ ACTIVATION_GRADIENTS_BACKWARD = Op(
     "Tensor adjoint_of_x, str activation, float[] parameters) -> (Tensor, Tensor, Tensor)",
     check=_check_backward,
     reference=_reference_backward,
-    fake=lambda x, *_: (torch.empty_like(x), torch.empty_like(x), torch.empty_like(x)),
+    fake=lambda x, *_: tuple(empty_in_order_of(x) for _ in range(3)),
     # Only asked for from the fourth order on: plain PyTorch does, to any order.
     autograd=lambda kernel, *args: _reference_backward(*args),
     samples=_backward_samples,
