@@ -223,7 +223,7 @@ SPARED = {
     "mish": 72,
     "hardswish": 8,
     "log_sigmoid": 9,
-    "softsign": 87,
+    "softsign": 86,
 }
 
 #: Elements that need not be moved below which two functions in Python eat what that saves. On one
