@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 import torch
 from gan.data import gaussians
-from gan.held import critic_step, dual, exact_distance, in_double
-from gan.methods import METHODS, Method
+from gan.held import dual, exact_distance, in_double
+from gan.methods import METHODS, Method, critic_step
 from gan.models import point_critic
 from gan.pictures import FAKE, LINE, REAL
 from gan.study import Row, Study, listed

@@ -28,8 +28,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 from gan.data import TensorSamples, batches, swissroll
-from gan.held import critic_step, in_double, with_noise
-from gan.methods import METHODS, Method
+from gan.held import in_double, with_noise
+from gan.methods import METHODS, Method, critic_step
 from gan.pictures import LINE, REAL
 from gan.study import Row, Study, listed
 from matplotlib.axes import Axes

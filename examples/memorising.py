@@ -23,7 +23,7 @@ import ot
 import torch
 import torch.nn.functional as F
 from gan.data import gaussians
-from gan.methods import METHODS
+from gan.methods import METHODS, critic_step
 from gan.models import point_critic
 from gan.options import POINT_WEIGHTS
 from gan.pictures import FAKE, LINE, REAL
@@ -35,8 +35,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LinearLR
-
-from wgan_fast import frozen
 
 METHOD = METHODS["wgan-gp"]
 N_POINTS, WIDTH, N_CRITIC = 256, 64, 10
@@ -78,15 +76,10 @@ def memorise(training: Training) -> tuple[list[Row], list[Frame]]:
     for step in range(training.steps + 1):
         for _ in range(N_CRITIC):
             fake = generator.weight.detach()
-            loss = METHOD.critic_loss(critic(real), critic(fake))
-            loss = loss + METHOD.penalty(critic, real, fake, LAMBDA_GP)
-            critic_optimizer.zero_grad()
-            loss.backward()
-            critic_optimizer.step()
+            critic_step(critic, critic_optimizer, METHOD, real, fake, weight=LAMBDA_GP)
 
         before, slopes = generator.weight.detach().clone(), slopes_at(critic, generator.weight)
-        with frozen(critic):
-            generator_loss = METHOD.generator_loss(critic(generator.weight))
+        generator_loss = METHOD.generator_loss(critic, real, generator.weight)
         generator_optimizer.zero_grad()
         generator_loss.backward()
         generator_optimizer.step()

@@ -3,7 +3,8 @@
     python examples/train.py                                    # two to three minutes on 2 cores
     python examples/train.py --data folder:~/pictures --size 64
     python examples/train.py --data swissroll
-    python examples/train.py --method r1                        # one of gan/methods.py
+    python examples/train.py --method r3gan                     # one of gan/methods.py
+    python examples/train.py --method r1 --loss hinge           # with another loss of the scores
     python examples/train.py --resume runs/digits --steps 6000
 
 Algorithm 1 of the paper is the function ``train``. All options: python examples/train.py --help
@@ -27,14 +28,12 @@ from typing import Any
 import torch
 from gan.compare import compare
 from gan.data import DataError, batches, load
-from gan.methods import with_instance_noise
+from gan.methods import critic_step, with_instance_noise
 from gan.options import build_parser, changed_settings, default_name, settings_of
 from gan.pictures import N_SHOWN, draw
 from gan.run import METRICS, Metrics, Run, RunError, Settings, read_checkpoint
 from torch import Tensor
 from tqdm import tqdm
-
-from wgan_fast import clip_weights_, frozen
 
 
 def train(run: Run, real_batches: Iterator[Tensor]) -> Iterator[Tensor]:
@@ -48,18 +47,12 @@ def train(run: Run, real_batches: Iterator[Tensor]) -> Iterator[Tensor]:
             real = with_instance_noise(next(real_batches), method, passed)
             with torch.no_grad():
                 fake = with_instance_noise(generator(run.noise(batch_size)), method, passed)
-            real_scores, fake_scores = critic(real), critic(fake)
-            penalty = method.penalty(critic, real, fake, weight)
-            critic_loss = method.critic_loss(real_scores, fake_scores) + penalty
-            run.critic_optimizer.zero_grad()
-            critic_loss.backward()
-            run.critic_optimizer.step()
-            if method.clip is not None:
-                clip_weights_(critic, method.clip)
+            critic_loss, penalty, real_scores, fake_scores = critic_step(
+                critic, run.critic_optimizer, method, real, fake, weight=weight
+            )
 
         fake = with_instance_noise(generator(run.noise(batch_size)), method, passed)
-        with frozen(critic):
-            generator_loss = method.generator_loss(critic(fake))
+        generator_loss = method.generator_loss(critic, real, fake)
         run.generator_optimizer.zero_grad()
         generator_loss.backward()
         run.generator_optimizer.step()

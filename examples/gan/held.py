@@ -9,34 +9,12 @@ import ot
 import torch
 from torch import Tensor, nn
 
-from wgan_fast import clip_weights_, gradient_norms
-
-from .methods import Method
+from wgan_fast import gradient_norms
 
 
 def with_noise(real: Tensor) -> Tensor:
     """What stands for generated samples: real ones plus unit Gaussian noise."""
     return real + torch.randn_like(real)
-
-
-def critic_step(
-    critic: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    method: Method,
-    real: Tensor,
-    fake: Tensor,
-    max_norm: float | None = None,
-) -> None:
-    """One step of the critic; ``max_norm`` clips the gradient of its weights, as one vector."""
-    loss = method.critic_loss(critic(real), critic(fake))
-    loss = loss + method.penalty(critic, real, fake, method.weight)
-    optimizer.zero_grad()
-    loss.backward()
-    if max_norm is not None:
-        nn.utils.clip_grad_norm_(critic.parameters(), max_norm)
-    optimizer.step()
-    if method.clip is not None:
-        clip_weights_(critic, method.clip)
 
 
 class Dual(NamedTuple):

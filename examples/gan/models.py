@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeVar
 
+import torch
 from torch import nn
 
 LATENT = 64  # dimensions of the noise z
+SLOPE = 0.2  # of leaky activations, for negative values
+
+Layer = TypeVar("Layer", nn.Linear, nn.ConvTranspose2d)
 
 
-def networks(shape: Sequence[int], width: int, dropout: float = 0.0) -> tuple[nn.Module, nn.Module]:
+def networks(
+    shape: Sequence[int], width: int, dropout: float = 0.0, normalised: bool = True
+) -> tuple[nn.Module, nn.Module]:
     """The critic and the generator for samples of this shape, [channels, size, size] or [2].
 
     The critic drops a share of its features after each activation, where the authors of CT-GAN do.
+    The generator of images normalises its features if it is ``normalised``.
     """
     if len(shape) == 3:
         channels, size, _ = shape
-        return image_critic(size, channels, width, dropout), image_generator(size, channels, width)
+        make_generator = image_generator if normalised else plain_image_generator
+        return image_critic(size, channels, width, dropout), make_generator(size, channels, width)
     return point_critic(width, dropout), point_generator(width)
 
 
@@ -29,7 +39,7 @@ def image_critic(size: int, channels: int, width: int, dropout: float = 0.0) -> 
     features = [channels, *feature_counts(size, width)]
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(features):
-        layers += [nn.Conv2d(n_in, n_out, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        layers += [nn.Conv2d(n_in, n_out, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
         layers += dropping(dropout)
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features[-1] * 4 * 4, 1))
 
@@ -51,6 +61,34 @@ def image_generator(size: int, channels: int, width: int) -> nn.Sequential:
         ]
     last = nn.ConvTranspose2d(features[-1], channels, 4, stride=2, padding=1)
     return nn.Sequential(*layers, last, nn.Tanh())
+
+
+def plain_image_generator(size: int, channels: int, width: int) -> nn.Sequential:
+    """The same without normalisation: what R3GAN's generator has in common with its critic."""
+    features = [2 * n for n in feature_counts(size, width)][::-1]
+    layers: list[nn.Module] = [
+        begun_as_by_he(nn.Linear(LATENT, features[0] * 4 * 4), n_inputs=LATENT),
+        nn.Unflatten(1, (features[0], 4, 4)),
+        nn.LeakyReLU(SLOPE),
+    ]
+    for n_in, n_out in pairwise(features):
+        # Of the 4x4 weights of each feature, a stride of 2 lets 2x2 meet in a pixel.
+        grown = nn.ConvTranspose2d(n_in, n_out, 4, stride=2, padding=1)
+        layers += [begun_as_by_he(grown, n_inputs=4 * n_in), nn.LeakyReLU(SLOPE)]
+    last = nn.ConvTranspose2d(features[-1], channels, 4, stride=2, padding=1)
+    return nn.Sequential(*layers, last, nn.Tanh())
+
+
+@torch.no_grad()
+def begun_as_by_he(layer: Layer, n_inputs: int) -> Layer:
+    """The layer with first weights that keep the size of features where nothing normalises them.
+
+    Source: He et al., "Delving Deep into Rectifiers", arXiv 1502.01852, section 2.2.
+    """
+    layer.weight.normal_(std=math.sqrt(2 / (1 + SLOPE**2) / n_inputs))
+    if layer.bias is not None:
+        layer.bias.zero_()
+    return layer
 
 
 def feature_counts(size: int, width: int) -> list[int]:

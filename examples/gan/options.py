@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from .data import IMAGE_SETS, POINT_SETS
-from .methods import METHODS
+from .methods import LOSSES, METHODS
 from .run import RunError, Settings
 
 # What differs from the defaults of Settings.
@@ -80,6 +80,12 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"wgan-gp (the default), {', '.join(list(METHODS)[1:])}: see gan/methods.py",
     )
     training.add_argument(
+        "--loss",
+        choices=LOSSES,
+        metavar="LOSS",
+        help=f"of the scores: {', '.join(LOSSES)} (the method's)",
+    )
+    training.add_argument(
         "--steps",
         type=positive,
         help="generator steps in all (digits 2000, points 3000, else 20000)",
@@ -99,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     training.add_argument(
         "--learning-rate",
         type=not_negative,
-        help="of Adam, betas 0 and 0.9 (1e-4); of RMSprop for wgan (5e-5)",
+        help="of Adam (1e-4, r3gan 2e-4); of RMSprop for wgan (5e-5)",
     )
     training.add_argument(
         "--ema", type=fraction, help="decay of the generator's average (0.99, digits 0.998)"
@@ -117,8 +123,8 @@ def build_parser() -> argparse.ArgumentParser:
     target.add_argument(
         "--name",
         type=run_name,
-        help="folder of this run (the data set's name, and the method's unless it is wgan-gp);"
-        " never overwritten: if it is taken, a number is added",
+        help="folder of this run (the data set's name, the method's unless it is wgan-gp, and the"
+        " loss unless it is the method's); never overwritten: if it is taken, a number is added",
     )
     target.add_argument(
         "--resume",
@@ -143,7 +149,12 @@ def settings_of(given: dict[str, Any]) -> Settings:
         raise RunError(f"--channels is for folders, but --data is {data}")
     if not method.weight and "lambda_gp" in given:
         raise RunError(f"--lambda-gp is for methods with a penalty, but --method is {name}")
-    chosen: dict[str, Any] = {"data": data, "root": absolute("data"), "method": name}
+    loss = given.get("loss", method.loss)
+    try:
+        method.with_loss(loss)
+    except ValueError as error:
+        raise RunError(f"--loss {loss} does not fit --method {name}: {error}") from None
+    chosen: dict[str, Any] = {"data": data, "root": absolute("data"), "method": name, "loss": loss}
     chosen |= {"n_critic": method.n_critic, "learning_rate": method.learning_rate}
     chosen |= {"lambda_gp": method.weight * (POINT_WEIGHTS if data in POINT_SETS else 1)}
     chosen |= PRESETS[kind]
@@ -154,8 +165,12 @@ def settings_of(given: dict[str, Any]) -> Settings:
 
 def default_name(settings: Settings) -> str:
     """The folder of a run that was given no name."""
-    kind = settings.data.partition(":")[0]
-    return kind if settings.method == Settings.method else f"{kind}-{settings.method}"
+    parts = [settings.data.partition(":")[0]]
+    if settings.method != Settings.method:
+        parts.append(settings.method)
+    if settings.loss != METHODS[settings.method].loss:
+        parts.append(settings.loss)
+    return "-".join(parts)
 
 
 def changed_settings(saved: Settings, given: dict[str, Any]) -> list[str]:

@@ -11,8 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from wgan_fast import wasserstein_critic_loss
-
 from .run import Metrics, Run, replacing, watching
 
 REAL, FAKE, LINE = "#1f77b4", "#d62728", "#333333"
@@ -45,7 +43,7 @@ def curves_figure(run: Run, metrics: Metrics, norms: np.ndarray) -> Figure:
     """How far the critic tells the two apart, the penalty, and the gradient norms at the end."""
     figure = Figure(figsize=(12, 3.4), dpi=110, layout="constrained")
     estimate, penalty, histogram = figure.subplots(1, 3)
-    is_estimate = run.method.critic_loss is wasserstein_critic_loss
+    is_estimate = run.method.loss == "wasserstein"
     name = "Wasserstein estimate" if is_estimate else "difference of the scores"
     curve(estimate, metrics, "wasserstein", f"{name}\nE D(real) - E D(generated)")
     weight = f"penalty, λ = {run.settings.lambda_gp:g}" if run.method.weight else "no penalty"

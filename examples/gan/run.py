@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wgan_fast import fast_gradient_penalty
 
-from .methods import METHODS
+from .methods import LOSSES, METHODS
 from .models import LATENT, networks
 
 METRICS = ("critic_loss", "wasserstein", "penalty", "gradient_norm", "generator_loss")
@@ -44,6 +44,7 @@ class Settings:
     ema: float = 0.99
     seed: int = 0
     method: str = "wgan-gp"  # missing in checkpoints from before there were others
+    loss: str = ""  # one of LOSSES; empty, as in such checkpoints: the method's own
 
 
 class Run:
@@ -52,9 +53,11 @@ class Run:
     def __init__(self, settings: Settings, shape: Sequence[int], device: torch.device):
         torch.manual_seed(settings.seed)
         self.settings, self.device, self.step = settings, device, 0
-        self.method = method = METHODS[settings.method]
+        method = METHODS[settings.method]
+        self.method = method = method.with_loss(settings.loss or method.loss)
         self.critic, self.generator = (
-            network.to(device) for network in networks(shape, settings.width, method.dropout)
+            network.to(device)
+            for network in networks(shape, settings.width, method.dropout, method.normalised)
         )
         self.critic_optimizer, self.generator_optimizer = (
             method.optimizer(network.parameters(), settings.learning_rate)
@@ -144,6 +147,9 @@ def read_checkpoint(path: Path, device: torch.device) -> tuple[Settings, dict[st
         raise RunError(f"{file} is not a checkpoint of this script ({reason})") from None
     if settings.method not in METHODS:
         raise RunError(f"{file} was trained by {settings.method}, which is none of the methods")
+    settings.loss = settings.loss or METHODS[settings.method].loss
+    if settings.loss not in LOSSES:
+        raise RunError(f"{file} was trained with {settings.loss}, which is none of the losses")
     return settings, state
 
 

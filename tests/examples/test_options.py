@@ -4,7 +4,7 @@ import pytest
 import torch
 from gan import models
 from gan.data import POINT_SETS
-from gan.methods import METHODS
+from gan.methods import LOSSES, METHODS
 from gan.options import build_parser, default_name, settings_of
 
 
@@ -25,6 +25,7 @@ from gan.options import build_parser, default_name, settings_of
         ("--name a/b", "must be the name of a folder"),
         ("--name x --resume y", "not allowed with"),
         ("--method wgan-qp", "wgan-qp"),
+        ("--loss square", "square"),
     ],
 )
 def test_a_bad_option_is_explained(arguments, message, capsys):
@@ -42,6 +43,14 @@ def test_a_bad_option_is_explained(arguments, message, capsys):
         (
             ("--method", "gan", "--lambda-gp", "3"),
             "for methods with a penalty, but --method is gan",
+        ),
+        (
+            ("--method", "gan", "--loss", "wasserstein"),
+            "--loss wasserstein does not fit --method gan: nothing bounds its critic",
+        ),
+        (
+            ("--method", "wgan-div", "--loss", "hinge"),
+            "--loss hinge does not fit --method wgan-div: its own, wasserstein, is what defines it",
         ),
     ],
 )
@@ -65,11 +74,12 @@ def test_help_lists_every_method_whole():
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_an_unknown_method_is_answered_with_the_known_ones(capsys):
+@pytest.mark.parametrize(("option", "known"), [("--method", METHODS), ("--loss", LOSSES)])
+def test_an_unknown_name_is_answered_with_the_known_ones(option, known, capsys):
     with pytest.raises(SystemExit):
-        build_parser().parse_args(["--method", "wgan-qp"])
+        build_parser().parse_args([option, "wgan-qp"])
     error = capsys.readouterr().err.replace("'", "").replace(")", ",")
-    for name in METHODS:
+    for name in known:
         assert f" {name}," in error
 
 
@@ -77,7 +87,7 @@ def test_an_unknown_method_is_answered_with_the_known_ones(capsys):
 def test_a_method_brings_its_defaults(name):
     method = METHODS[name]
     settings = settings_of({"method": name})
-    assert settings.method == name
+    assert (settings.method, settings.loss) == (name, method.loss)
     assert settings.n_critic == method.n_critic
     assert settings.learning_rate == method.learning_rate
     assert settings.lambda_gp == method.weight
@@ -96,9 +106,12 @@ def test_without_a_method_it_is_wgan_gp():
     assert settings_of({"data": "swissroll"}).lambda_gp == 0.1
 
 
-def test_a_run_is_named_after_its_data_and_method():
+def test_a_run_is_named_after_its_data_its_method_and_its_loss():
     assert default_name(settings_of({"data": "folder:/some/where"})) == "folder"
     assert default_name(settings_of({"method": "r1"})) == "digits-r1"
+    assert default_name(settings_of({"method": "r1", "loss": "gan"})) == "digits-r1"
+    assert default_name(settings_of({"method": "r1", "loss": "hinge"})) == "digits-r1-hinge"
+    assert default_name(settings_of({"loss": "hinge"})) == "digits-hinge"
 
 
 def test_what_is_given_goes_before_the_preset():

@@ -7,8 +7,8 @@ import pytest
 import torch
 import value_surface as script
 from gan.data import POINT_SETS
-from gan.held import critic_step, dual, exact_distance
-from gan.methods import METHODS, Method
+from gan.held import dual, exact_distance
+from gan.methods import METHODS, Method, critic_step
 from gan.models import point_critic
 from gan.study import read_rows
 from torch import nn
