@@ -1,6 +1,6 @@
 """How good are the samples of each method, and after how many seconds of training?
 
-    python examples/sample_quality.py       # six methods, two minutes on 2 cores
+    python examples/sample_quality.py       # seven methods, two to three minutes on 2 cores
     python examples/sample_quality.py --full       # all methods, six minutes
 
 Small networks learn scikit-learn's digits (8x8 pixels in [-1, 1]) by each of gan/methods.py, with
@@ -40,7 +40,7 @@ from torch import Tensor
 from train import train
 
 FLOOR, UNTRAINED, NOISE = "training digits", "untrained generator", "uniform noise"
-SUBSET = ("wgan-gp", "wgan-lp", "wgan", "gan", "r1", "0-gp")
+SUBSET = ("wgan-gp", "wgan-lp", "wgan", "gan", "r1", "0-gp", "r3gan")
 HELD_OUT = 599  # of the 1797 digits
 GROUPS = 20
 N_CHECKPOINTS = 8

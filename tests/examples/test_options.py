@@ -123,8 +123,9 @@ def test_what_is_given_goes_before_the_preset():
 
 @pytest.mark.parametrize("size", [8, 16, 64])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_networks_become_deeper_with_the_image(size, channels):
-    critic, generator = models.networks((channels, size, size), width=2)
+@pytest.mark.parametrize("normalised", [True, False])
+def test_networks_become_deeper_with_the_image(size, channels, normalised):
+    critic, generator = models.networks((channels, size, size), width=2, normalised=normalised)
     convolutions = [layer for layer in critic if isinstance(layer, torch.nn.Conv2d)]
     assert 4 * 2 ** len(convolutions) == size
     images = generator(torch.randn(3, models.LATENT))

@@ -146,7 +146,8 @@ def test_the_quick_run_leaves_its_table_and_picture(tmp_path, capsys):
     output = capsys.readouterr().out
     assert output.startswith(study.summary(rows) + "\n")
     ends = study.at_the_end(rows)
-    assert ends.keys() == {"wgan-gp", "gan", study.FLOOR, study.UNTRAINED, study.NOISE}
+    anchors = {study.FLOOR, study.UNTRAINED, study.NOISE}
+    assert ends.keys() == {"wgan-gp", "gan", "r3gan"} | anchors
     assert abs(ends[study.FLOOR]["distance"]) < 0.01 < 1 < ends[study.UNTRAINED]["distance"]
     assert_picture(tmp_path / "sample_quality.png", panels=2)
 

@@ -8,12 +8,15 @@ import torch
 from gan.methods import LOSSES, METHODS
 from gan.options import settings_of
 from gan.run import METRICS, Metrics, Run
+from torch import nn
 
 from tests import textbook, textbook_family
 from wgan_fast import ops
 
 from .conftest import TINY, assert_same_state, checkpoint, rows, without_time
 from .test_methods import TEXTBOOK_LOSSES
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("data", ["digits", "gaussians8"])
@@ -117,6 +120,17 @@ def test_a_run_keeps_its_loss(train, tmp_path):
     assert (status, "with of-tomorrow, which is none of the losses" in error) == (2, True)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_all_but_r3gan_normalise_the_generator_of_images(method):
+    run = Run(settings_of({"method": method, "size": 16, "width": 4}), (1, 16, 16), CPU)
+    kinds = {type(layer) for layer in (*run.critic.modules(), *run.generator.modules())}
+    if method == "r3gan":
+        assert nn.LeakyReLU in kinds
+        assert kinds.isdisjoint({nn.BatchNorm2d, nn.ReLU})
+    else:
+        assert nn.BatchNorm2d in kinds
+
+
 def largest_weights(state):
     return {name: max(w.abs().max() for w in state[name].values()) for name in NETWORKS}
 
@@ -190,7 +204,7 @@ def test_a_step_is_that_of_the_papers(method, loss, in_float64):
     given = {"method": method} | ({"loss": loss} if loss != METHODS[method].loss else {})
     settings = settings_of(given | {"size": 8, "width": 4, "steps": 1, "batch_size": 8})
     batches = torch.rand(settings.n_critic, 8, 1, 8, 8).mul(2).sub(1).unbind()
-    ours, theirs = (Run(settings, (1, 8, 8), torch.device("cpu")) for _ in range(2))
+    ours, theirs = (Run(settings, (1, 8, 8), CPU) for _ in range(2))
     torch.manual_seed(5)
     list(train(ours, iter(batches)))
     torch.manual_seed(5)
@@ -208,7 +222,7 @@ def test_the_gradient_norm_is_measured_alike_and_unnoticed(method, monkeypatch):
     from train import train
 
     options = {"size": 8, "width": 4, "steps": 3, "batch_size": 8}
-    run = Run(settings_of({"method": method} | options), (1, 8, 8), torch.device("cpu"))
+    run = Run(settings_of({"method": method} | options), (1, 8, 8), CPU)
     measured = []
 
     def gradient_norms(self, real, fake):
