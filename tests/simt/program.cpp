@@ -5,6 +5,7 @@
 //   GPU
 //
 // Buffers are exactly as large as they may be used, so that the sanitizer sees every overrun.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -169,6 +170,12 @@ void check_norm_penalty(const Case& c, const cuda::Launch& launch, float factor)
   compare("penalty", c, sizeof(T), *penalty.data(), total, 1, kRelative<C>);
 }
 
+}  // namespace
+
+#include "normalisation.h"
+
+namespace {
+
 // What the kernels of one case need besides their arguments.
 struct Host {
   std::vector<unsigned char> memory;
@@ -188,6 +195,7 @@ void check(const Case& c) {
   check_interpolate<T>(c, launch);
   check_norm_penalty<T>(c, launch, 1);
   check_norm_penalty<T>(c, launch, 0);  // the first row is summed again
+  check_normalisations<T>(c, launch);
   if (*host.ticket != 0 && ++failures) std::printf("WRONG ticket: %u is left\n", *host.ticket);
 }
 

@@ -6,6 +6,7 @@ from . import _native
 from ._op import REGISTRY
 from .interpolate import interpolate
 from .norm_penalty import norm_penalty
+from .normalisation import NORMALISATION_BACKWARD, NORMALISATION_DOUBLE_BACKWARD
 from .random_interpolate import drawn_epsilon, random_interpolate
 
 
@@ -15,6 +16,8 @@ def has_kernels(samples: Tensor) -> bool:
 
 
 __all__ = [
+    "NORMALISATION_BACKWARD",
+    "NORMALISATION_DOUBLE_BACKWARD",
     "REGISTRY",
     "drawn_epsilon",
     "has_kernels",
