@@ -10,7 +10,8 @@ For anybody who differentiates a function's gradient again:
   computed otherwise, one file for each kind (``layers``).
 - :func:`without_thresholds`: all of this for the smallest critics, too; for tests and benchmarks.
 
-It needs nothing but PyTorch, and of this package ``_torch_internals.py`` and ``_per_critic.py``.
+It needs nothing but PyTorch, and of this package ``_torch_internals.py``, ``_per_critic.py`` and
+the operators of ``ops``.
 """
 
 from ._thresholds import without_thresholds

@@ -24,7 +24,7 @@ class Layer:
         name: as the documentation calls it.
         functions: PyTorch's functions, each with what reads its arguments.
         call: computes the layer from what was read.
-        work: about how many multiplications a call takes, from what was read.
+        work: about how much a call takes, from what was read: multiplications, or elements.
         least_work: the work from which on replacing it pays; 0 where it always does.
     """
 
@@ -52,9 +52,9 @@ class Replacing(TorchFunctionMode):
         self._layers = tuple(layers)
         self._always = not thresholds_apply() if always is None else always
         self._of = {function: layer for layer in self._layers for function in layer.functions}
-        #: The names of the layers that were called, and the most work of one call.
+        #: The names of the layers that were called, and the most work of one call of each.
         self.called: set[str] = set()
-        self.largest_work = 0
+        self.largest_work: dict[str, int] = {}
 
     def __torch_function__(
         self,
@@ -87,7 +87,7 @@ class Replacing(TorchFunctionMode):
         if self._always or not layer.least_work:
             return True
         work = layer.work(*read)
-        self.largest_work = max(self.largest_work, work)
+        self.largest_work[layer.name] = max(self.largest_work.get(layer.name, 0), work)
         return work >= layer.least_work
 
 

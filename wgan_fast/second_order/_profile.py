@@ -14,7 +14,7 @@ from .._per_critic import Memory, PerCritic, behind_partials
 from ._layer import Replacing
 from ._thresholds import thresholds_apply
 from ._walk import Walk
-from .layers import ATTENTION, CONVOLUTION, RECURRENT
+from .layers import ATTENTION, CONVOLUTION, LAYERS, RECURRENT
 
 # What cutting costs and spares, in microseconds on one core of an Intel Xeon of 2023 (family 6,
 # model 207), fitted to penalties of 20 small critics with and without it.
@@ -70,8 +70,8 @@ class Profile:
     def __init__(self) -> None:
         self._was_called = False
         self._calls: set[str] = set()
-        #: The most multiplications of one of its layers, for each number of its input.
-        self._largest_work = 0.0
+        #: By the name of a layer: the most work of one of its calls, for each number of the input.
+        self._largest_work: dict[str, float] = {}
         self._cutting = Patience()
         #: Whether scores may be computed from gradients; see ``added_constants.py``.
         self.sharing = Patience()
@@ -80,15 +80,20 @@ class Profile:
         """Whether one of the critic's layers may be worth replacing, as far as is known."""
         if not self._was_called or not thresholds_apply() or ATTENTION.name in self._calls:
             return True
-        if RECURRENT.name in self._calls:
-            return points.is_cuda
-        return self._largest_work * points.numel() >= CONVOLUTION.least_work
+        if RECURRENT.name in self._calls and points.is_cuda:
+            return True
+        return any(
+            self._largest_work.get(layer.name, 0) * points.numel() >= layer.least_work > 0
+            for layer in LAYERS
+        )
 
     def learn_from_call(self, replacing: Replacing, points: Tensor) -> None:
         """Remembers which layers the critic has, and their work."""
         self._was_called = True
         self._calls |= replacing.called
-        self._largest_work = max(self._largest_work, replacing.largest_work / points.numel())
+        for name, work in replacing.largest_work.items():
+            before = self._largest_work.get(name, 0.0)
+            self._largest_work[name] = max(before, work / points.numel())
 
     def may_cut(self, shape: torch.Size) -> bool:
         """Whether it is worth while to look for what can be cut."""
@@ -98,19 +103,20 @@ class Profile:
         """Whether what was found is worth cutting; if not, nobody looks again for a while."""
         if not thresholds_apply():
             return True
-        if walk is not None and _pays(walk, points, self._largest_work):
+        multiplications = self._largest_work.get(CONVOLUTION.name, 0.0)
+        if walk is not None and _pays(walk, points, multiplications):
             return True
         self._cutting.begin(points.shape)
         return False
 
 
-def _pays(walk: Walk, points: Tensor, largest_work: float) -> bool:
+def _pays(walk: Walk, points: Tensor, multiplications: float) -> bool:
     """Whether what cutting spares is worth what it costs.
 
     Args:
         walk: what was found.
         points: where the critic was called, or the gradient there.
-        largest_work: as in :class:`Profile`.
+        multiplications: the most of one of its convolutions, for each number of the input.
     """
     cuts = walk.cuts
     zeros = ZEROS + LEAF * len(cuts.stranded) if cuts.stranded else 0.0
@@ -124,7 +130,7 @@ def _pays(walk: Walk, points: Tensor, largest_work: float) -> bool:
     gain += cuts.spared_products * (OTHER_KERNEL if is_slow else PRODUCT)
     # Each product is spared twice: for the gradient of its input, and of its weight.
     weights = sum(leaf.numel() for leaf in leaves)
-    work = max(weights * points.shape[0] if points.dim() else 0, largest_work * points.numel())
+    work = max(weights * points.shape[0] if points.dim() else 0, multiplications * points.numel())
     return gain + 2 * work / MULTIPLIED + weights / ADDED > cost
 
 

@@ -8,8 +8,9 @@ tests take it from this table.
 
 from .attention import ATTENTION
 from .convolution import CONVOLUTION
+from .normalisations import NORMALISATION
 from .recurrent import RECURRENT
 
-LAYERS = (CONVOLUTION, ATTENTION, RECURRENT)
+LAYERS = (CONVOLUTION, ATTENTION, RECURRENT, NORMALISATION)
 
-__all__ = ["ATTENTION", "CONVOLUTION", "LAYERS", "RECURRENT"]
+__all__ = ["ATTENTION", "CONVOLUTION", "LAYERS", "NORMALISATION", "RECURRENT"]
