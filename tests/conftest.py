@@ -20,6 +20,14 @@ def _seeded():
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def threads():
+    """Sets the number of threads for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session", params=["native", "pytorch", "reference"])
 def backend(request):
     """Each backend; the compiled kernels only where they are built."""

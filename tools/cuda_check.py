@@ -3,7 +3,8 @@
     python -m tools.cuda_check            checks, and prints the table
     python -m tools.cuda_check --write    puts the table into docs/cuda.md as well
 
-No register spilled, no stack, at most 64 registers, 16-byte loads and stores, no atomics of floats.
+No register spilled, no stack, at most 64 registers (80 for normalised rows), 16-byte loads and
+stores, no atomics of floats.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from . import pages
 from .compiled_kernels import ARCHITECTURES, ROOT, Kernel, compile_all, nvcc_version, why_not
 
 MAX_REGISTERS = 64  # so that half the threads of an A100 fit
+MAX_REGISTERS_OF_ROWS = 80  # and of kernels that hold packets of three arrays, three eighths
 THREADS = 256  # of a block: kThreads of csrc/cuda/threads.cuh
 
 
@@ -34,10 +36,13 @@ for _path in sorted((ROOT / "csrc" / "cuda").glob("*.cu")):
 def arrays_of(name: str) -> tuple[int, int]:
     """How many arrays the kernel of this name reads and writes in packets.
 
-    One that does not compute each element by itself reads one, and writes few numbers.
+    One that only adds up writes few numbers; one that adds up columns reads element by element.
     """
-    operation = re.match(r"map_(?:rows|elements)<(\w+)<", name)
-    return (1, 0) if operation is None else ARRAYS[operation[1]]
+    kernel, _, operation = name.partition("<")
+    reads, writes = ARRAYS.get(operation.partition("<")[0], (1, 0))
+    if kernel == "sums_of_weights" or name.endswith(", 1>"):  # for what is not aligned
+        return 0, 0
+    return (reads, writes) if kernel.startswith(("map_", "normalise_")) else (reads, 0)
 
 
 def faults(kernel: Kernel) -> Iterator[str]:
@@ -47,8 +52,9 @@ def faults(kernel: Kernel) -> Iterator[str]:
         yield f"{kernel.spilled} bytes of registers are spilled"
     if kernel.stack or kernel.count("LDL") or kernel.count("STL"):
         yield f"{kernel.stack} bytes of stack are used"
-    if kernel.registers > MAX_REGISTERS:
-        yield f"{kernel.registers} registers, more than {MAX_REGISTERS}"
+    most = MAX_REGISTERS_OF_ROWS if "Normalisation" in kernel.name else MAX_REGISTERS
+    if kernel.registers > most:
+        yield f"{kernel.registers} registers, more than {most}"
     if kernel.count("LDG.E.128") < reads:
         yield f"{kernel.count('LDG.E.128')} 16-byte loads, fewer than {reads}"
     if kernel.count("STG.E.128") < writes:

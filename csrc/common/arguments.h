@@ -138,6 +138,43 @@ struct ActivationGradientsBackwardArgs {
   int64_t size;
 };
 
+// Rows of `size` elements, each normalised by itself: n = (x - mean) rstd. Row r is group
+// r % groups of a sample. The group has a weight for every `run` elements: that of element i is
+// weight[(r % groups) * (size / run) + i / run].
+template <class T>
+struct NormalisedRows {
+  const T* x;                  // [rows, size]
+  const compute_t<T>* mean;    // [rows], or null for zeros
+  const compute_t<T>* rstd;    // [rows]
+  const compute_t<T>* weight;  // [groups * size / run], or null for ones
+  int64_t rows;
+  int64_t size;
+  int64_t groups;
+  int64_t run;
+};
+
+// Results that are null are not computed.
+template <class T>
+struct NormalisationBackwardArgs {
+  NormalisedRows<T> at;
+  const T* grad_y;            // [rows, size]
+  T* grad_x;                  // [rows, size], or null
+  compute_t<T>* grad_weight;  // like at.weight, or null together with grad_bias
+  compute_t<T>* grad_bias;
+};
+
+template <class T>
+struct NormalisationDoubleBackwardArgs {
+  NormalisedRows<T> at;
+  const T* tangent;                    // of grad_x, [rows, size]
+  const T* grad_y;                     // [rows, size]
+  const compute_t<T>* tangent_weight;  // of grad_weight, or null for zeros
+  const compute_t<T>* tangent_bias;    // of grad_bias, or null for zeros
+  T* grad_grad_y;                      // [rows, size]
+  T* grad_x;                           // [rows, size]
+  compute_t<T>* grad_weight;           // like at.weight, or null
+};
+
 }  // namespace wgan_fast
 
 // Every struct that is a kernel's argument, and every type of its elements: F(Args), F(Args, T).
@@ -147,7 +184,9 @@ struct ActivationGradientsBackwardArgs {
   F(NormPenaltyArgs)                 \
   F(NormPenaltyBackwardArgs)         \
   F(ActivationGradientsArgs)         \
-  F(ActivationGradientsBackwardArgs)
+  F(ActivationGradientsBackwardArgs) \
+  F(NormalisationBackwardArgs)       \
+  F(NormalisationDoubleBackwardArgs)
 #define WGAN_FAST_FOR_EACH_TYPE(F, Args) \
   F(Args, float)                         \
   F(Args, double)                        \

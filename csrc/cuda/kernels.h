@@ -1,7 +1,7 @@
 // The CUDA kernels as seen from outside: plain C++ for whoever launches them.
 //
-// run() launches one kernel on the given stream, waits for nothing, and returns what CUDA says of
-// the launch. Batches are not empty. No result depends on the GPU or on what else it does.
+// run() launches its kernels on the given stream, waits for nothing, and returns what CUDA says of
+// the launches. Batches are not empty. No result depends on the GPU or on what else it does.
 #pragma once
 
 #include <cuda_runtime_api.h>

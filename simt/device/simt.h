@@ -125,6 +125,9 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, SIMT_WHERE) {
 }
 inline void __threadfence() { simt::thread_fence(); }
 
+// A store through all caches, in one piece.
+inline void __stwb(uint4* address, uint4 value) { *address = value; }
+
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int distance, int width = 32, SIMT_WHERE) {
   const unsigned lane = simt::lane();

@@ -13,6 +13,7 @@
 
 #include "../../csrc/common/philox.h"
 #include "harness.h"
+#include "normalisation.h"
 
 using namespace wgan_fast;
 using cpu::ParallelFor;
@@ -359,6 +360,10 @@ int main(int count, char** words) {
   check_empty<float>();
   check_empty<Half>();
   check_shapes();
+  check_normalisations<float>(1);
+  check_normalisations<double>(2);
+  check_normalisations<Half>(3);
+  check_normalisations<BFloat16>(4);
   std::printf("%ld checks\n", checks);
   return 0;
 }

@@ -38,12 +38,13 @@ class Known:
         expected: what it must return, from the arithmetic of the backend and its own arguments.
         arguments: its positional arguments, from a shape, a dtype, a layout and any number, the
             variant.
-        per_sample: it returns numbers of the compute dtype, not tensors like the samples.
+        like_samples: how many of its results are tensors like the samples; None for all. The rest
+            are numbers of the compute dtype.
     """
 
     expected: Callable[..., list[Expected]]
     arguments: Callable[[tuple[int, ...], torch.dtype, Layout, int], tuple[Any, ...]]
-    per_sample: bool = False
+    like_samples: int | None = None
 
 
 def exact(x: Tensor) -> Wide:

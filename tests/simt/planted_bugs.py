@@ -120,4 +120,27 @@ BUGS = (
         *("sum_of_squares.cuh", "misaligned == 0 ? 0 : width - misaligned", "0 * misaligned"),
         *("asan", "misaligned address"),
     ),
+    Bug(
+        "missing barrier before the ticket of what several threads wrote",
+        *(
+            "weight_sums.cuh",
+            "__syncthreads();  // what the other threads wrote",
+            "// what they wrote",
+        ),
+        *("tsan", "data race"),
+    ),
+    Bug(
+        "missing barrier before columns are written again",
+        *(
+            "weight_sums.cuh",
+            "__syncthreads();  // before the next ones",
+            "// before the next ones",
+        ),
+        *("tsan", "data race"),
+    ),
+    Bug(
+        "off by one at the end of a segment",
+        *("normalised_rows.cuh", "i < end; i += group.size()", "i <= end; i += group.size()"),
+        *("asan", "heap-buffer-overflow"),
+    ),
 )

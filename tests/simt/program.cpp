@@ -5,6 +5,7 @@
 //   GPU
 //
 // Buffers are exactly as large as they may be used, so that the sanitizer sees every overrun.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -213,6 +214,11 @@ void check_activation_gradients(const Case& c, const cuda::Launch& launch) {
     check("to_tangent", to_tangent.data(), for_grad * first + for_x * g * second);
   }
 }
+}  // namespace
+
+#include "normalisation.h"
+
+namespace {
 
 // What the kernels of one case need besides their arguments.
 struct Host {
@@ -234,6 +240,7 @@ void check(const Case& c) {
   check_activation_gradients<T>(c, launch);
   check_norm_penalty<T>(c, launch, 1);
   check_norm_penalty<T>(c, launch, 0);  // the first row is summed again
+  check_normalisations<T>(c, launch);
   if (*host.ticket != 0 && ++failures) std::printf("WRONG ticket: %u is left\n", *host.ticket);
 }
 

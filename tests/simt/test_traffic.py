@@ -15,15 +15,18 @@ from .traffic import ELEMENTWISE, SHORT_ROWS, Measurement, elementwise, measure,
 
 pytestmark = pytest.mark.simt("trace")
 
+ROWS = ("normalise_by_lanes", "sums_of_segments", "normalise_by_segments")
 KERNELS = {
-    *(rf"map_\w+<{operation}<" for operation in ARRAYS),
+    *(rf"map_\w+<{operation}<" for operation in ARRAYS if not operation.startswith("Normal")),
     *("norms_by_lanes<", "norms_by_block<", "norms_by_segments<"),
+    *(f"{kernel}<{operation}<" for kernel in ROWS for operation in ARRAYS if "Normal" in operation),
 }
 
 
 def check(m: Measurement) -> None:
     assert 0 <= m.overhead <= 0.02
-    assert m.sector_efficiency >= 0.995  # of the last block's few partial sums, half
+    # Of the last block's few partial sums, half; of the sums of a row, a block reads one in seven.
+    assert m.sector_efficiency >= (0.99 if "by_segments<Normal" in m.kernel else 0.995)
     assert m.bank_conflicts == 0
 
 

@@ -8,6 +8,7 @@ from ._op import REGISTRY
 from .activation_gradients import activation_gradients
 from .interpolate import interpolate
 from .norm_penalty import norm_penalty
+from .normalisation import NORMALISATION_BACKWARD, NORMALISATION_DOUBLE_BACKWARD
 from .random_interpolate import drawn_epsilon, random_interpolate
 
 
@@ -17,6 +18,8 @@ def has_kernels(samples: Tensor) -> bool:
 
 
 __all__ = [
+    "NORMALISATION_BACKWARD",
+    "NORMALISATION_DOUBLE_BACKWARD",
     "REGISTRY",
     "activation_gradients",
     "drawn_epsilon",

@@ -166,7 +166,7 @@ def backward_arguments(
 
 
 KNOWN = {
-    "norm_penalty": Known(norm_penalty, arguments, per_sample=True),
+    "norm_penalty": Known(norm_penalty, arguments, like_samples=0),
     "norm_penalty_backward": Known(
         lambda how, *args: norm_penalty_backward(*args), backward_arguments
     ),

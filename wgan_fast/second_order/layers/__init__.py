@@ -9,8 +9,9 @@ tests take it from this table.
 from .activations import ACTIVATION
 from .attention import ATTENTION
 from .convolution import CONVOLUTION
+from .normalisations import NORMALISATION
 from .recurrent import RECURRENT
 
-LAYERS = (CONVOLUTION, ATTENTION, RECURRENT, ACTIVATION)
+LAYERS = (CONVOLUTION, ATTENTION, RECURRENT, ACTIVATION, NORMALISATION)
 
-__all__ = ["ACTIVATION", "ATTENTION", "CONVOLUTION", "LAYERS", "RECURRENT"]
+__all__ = ["ACTIVATION", "ATTENTION", "CONVOLUTION", "LAYERS", "NORMALISATION", "RECURRENT"]

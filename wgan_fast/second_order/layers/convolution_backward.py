@@ -63,13 +63,10 @@ def _folded(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> 
     def two(numbers: tuple[int, ...], other: int) -> Any:
         return list(numbers) if is_image else [other, *numbers]
 
-    result = torch.empty_like(input, memory_format=torch.contiguous_format)
     matrix, grad = weight.flatten(1).t(), grad.flatten(2)
     of_a_sample = matrix.shape[0] * grad.shape[2] * grad.element_size()
-    count = max(1, WINDOWS // of_a_sample)
-    for start, part in zip(range(0, len(result), count), grad.split(count), strict=True):
-        # One view at a time: those of split() may not be written to where gradients are recorded.
-        out = result.narrow(0, start, len(part))
+    parts = []
+    for part in grad.split(max(1, WINDOWS // of_a_sample)):
         windows = F.fold(
             # Not matmul, which would copy both factors' transposes, and the product.
             torch.bmm(matrix.expand(len(part), -1, -1), part),
@@ -79,8 +76,9 @@ def _folded(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> 
             two(geometry.padding, 0),
             two(geometry.stride, 1),
         )
-        out.copy_(windows.view_as(out))
-    return result
+        parts.append(windows)
+    result = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return result.view(input.shape)
 
 
 def _is_plain(input: Tensor, geometry: Geometry) -> bool:
