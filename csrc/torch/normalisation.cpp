@@ -12,6 +12,7 @@ namespace {
 using Optional = std::optional<Tensor>;
 
 void check_like(const Tensor& a, const char* name, const Tensor& x) {
+  check_rows(a, name);
   check_same(x, "x", a, name);
   STD_TORCH_CHECK(a.is_contiguous(), name, " must be contiguous");
 }
