@@ -1,5 +1,5 @@
-"""The fused operators: ``random_interpolate``, ``interpolate``, ``norm_penalty`` and
-``activation_gradients``."""
+"""The fused operators: of a penalty ``random_interpolate``, ``interpolate`` and ``norm_penalty``, and
+of the second order of layers ``activation_gradients`` and the two passes of ``normalisation.py``."""
 
 from torch import Tensor
 
