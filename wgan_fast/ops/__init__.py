@@ -1,5 +1,6 @@
-"""The fused operators: of a penalty ``random_interpolate``, ``interpolate`` and ``norm_penalty``, and
-of the second order of layers ``activation_gradients`` and the two passes of ``normalisation.py``."""
+"""The fused operators: ``random_interpolate``, ``interpolate`` and ``norm_penalty`` of a penalty;
+``activation_gradients`` and the two passes of ``normalisation.py`` of the second order of layers.
+"""
 
 from torch import Tensor
 
