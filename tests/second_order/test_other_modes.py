@@ -94,6 +94,21 @@ def test_vectorised_backward_pass(channels):
 
 
 @each_channels
+def test_vectorised_backward_pass_that_is_differentiated(channels):
+    """The input gradients of several scores at once, penalised."""
+    critic, x = image_critic(channels, nn.Tanh), points(2, channels, 6, 6)
+    results = []
+    for context in (efficient_convolutions, torch.enable_grad):
+        with context():
+            scores = critic(x)
+        (gradients,) = torch.autograd.grad(scores, x, torch.eye(2).double()[..., None],
+                                           is_grads_batched=True, create_graph=True)  # fmt: skip
+        penalty = gradients.square().sum()
+        results.append(list(torch.autograd.grad(penalty, list(critic.parameters())[:-1])))
+    assert_exact(*results)
+
+
+@each_channels
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
 def test_vectorised_double_backward(channels, activation):
     critic, x = image_critic(channels, activation), points(2, channels, 6, 6)

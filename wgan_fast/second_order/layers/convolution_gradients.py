@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from ..._torch_internals import node_type, saved_tensors
+from ..._torch_internals import is_batched, node_type, saved_tensors
 from .._recording import wanted_gradients
 from .convolution_backward import Geometry, input_gradient, weight_gradient
 
@@ -138,22 +138,27 @@ class _WeightGradient(Function):
         return grad_grad, grad_input, None, None
 
 
-# The three functions, recorded for differentiation only where that goes on.
+# The three functions, recorded for differentiation only where that goes on. A vectorised backward
+# pass (is_grads_batched) records PyTorch's functions alone.
 
 
 def _convolve(input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    if torch.is_grad_enabled():
+    if _is_recorded(input, weight):
         return _Convolve.apply(input, weight, None, geometry)
     return torch.convolution(input, weight, None, *geometry)
 
 
 def _input_gradient(grad: Tensor, weight: Tensor, input: Tensor, geometry: Geometry) -> Tensor:
-    if torch.is_grad_enabled():
+    if _is_recorded(grad, weight):
         return _InputGradient.apply(grad, weight, input.detach(), geometry)
-    return input_gradient(grad, input, weight, geometry)
+    return input_gradient(grad, input.detach(), weight, geometry)
 
 
 def _weight_gradient(grad: Tensor, input: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    if torch.is_grad_enabled():
+    if _is_recorded(grad, input):
         return _WeightGradient.apply(grad, input, weight.detach(), geometry)
-    return weight_gradient(grad, input, weight, geometry)
+    return weight_gradient(grad, input, weight.detach(), geometry)
+
+
+def _is_recorded(one: Tensor, other: Tensor) -> bool:
+    return torch.is_grad_enabled() and not is_batched(one) and not is_batched(other)
