@@ -16,6 +16,7 @@ from tests.comparing import (
 from tests.critics import NAMED, mlp
 from tests.textbook import textbook_gradient_penalty
 from wgan_fast import fast_gradient_penalty
+from wgan_fast.second_order._thresholds import thresholds_apply
 
 
 @pytest.mark.parametrize("lambda_gp", [0, 0.5, 10, 1e3])
@@ -134,7 +135,13 @@ def test_autocast(name, double_backward, backend):
         results.append((penalty, gradients_of(penalty, module)))
     (ours, our_gradients), (theirs, their_gradients) = results
     assert ours.dtype == torch.float32
-    # the critic ran in bfloat16 on the same numbers: the same input gradients, bit for bit
+    if name == "mlp_silu" and not thresholds_apply():
+        # Of each of two SiLUs, PyTorch rounds six steps to bfloat16 in the first and more in the
+        # second backward pass, where a kernel rounds once: about 32 times half of the last bit.
+        assert_close(ours, theirs, rtol=32 * 2.0**-9)
+        assert_same_gradients(our_gradients, their_gradients, rtol=32 * 2.0**-9)
+        return
+    # The critic ran in bfloat16 on the same numbers: the same input gradients, bit for bit.
     assert_close(ours, theirs, rtol=1e-5)
     # bfloat16 has 8 bits; a last-bit difference of what goes in moves a product by one of them
     assert_same_gradients(our_gradients, their_gradients, rtol=4 * 2.0**-8)

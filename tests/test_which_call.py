@@ -86,7 +86,7 @@ def traced():
 
 
 REASONS = {
-    "SiluBackward0 is not known to be linear piece by piece": lambda: way(critic_of(nn.SiLU)),
+    "Activation is not known to be linear piece by piece": lambda: way(critic_of(nn.SiLU)),
     "ExpandBackward0 may mix the samples of the batch": mixed,
     "scores of shape [64, 2] are not one for each sample": lambda: way(critic_of(scores=2)),
     "torch.bfloat16 has too few digits to prove it": lambda: way(critic_of(), torch.bfloat16),

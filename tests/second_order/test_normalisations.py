@@ -128,9 +128,9 @@ def test_other_dtypes(name, dtype):
     layer.load_state_dict({k: v.to(dtype) for k, v in exact_layer.state_dict().items()})
     low = x.detach().to(dtype).requires_grad_()
     ours, theirs = (gradients(layer, low, context) for context in (efficient, nullcontext))
-    assert [g is None for g in ours] == [g is None for g in theirs]
     for mine, other, wanted in zip(ours, theirs, exact, strict=True):
-        if mine is None:
+        if mine is None or other is None:  # of a bias; which of the two, is each release's own
+            assert all(gradient is None or not gradient.any() for gradient in (mine, other))
             continue
         assert mine.dtype == other.dtype == dtype
         scale = wanted.abs().max().item()

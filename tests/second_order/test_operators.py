@@ -6,6 +6,7 @@ python -m benchmarks.double_backward    writes the page's tables
 import re
 
 import pytest
+import torch
 
 from benchmarks.double_backward import (
     PAGE,
@@ -55,6 +56,9 @@ def test_page_has_all_operators_and_no_others():
 
 
 @pytest.mark.skipif(native.failure is not None, reason=f"no kernels: {native.failure}")
+@pytest.mark.skipif(
+    not torch.__version__.startswith("2.13."), reason="the page counts the calls of torch 2.13"
+)
 @pytest.mark.parametrize("name", NORMALISATIONS)
 def test_calls_and_bytes_of_normalisations(name):
     (row,) = re.findall(rf"^\| {name} \| .* \|$", PAGE.read_text(), flags=re.MULTILINE)[-1:]

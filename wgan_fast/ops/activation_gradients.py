@@ -71,7 +71,7 @@ def activation_gradients(
     Example:
         >>> x = torch.tensor([-1.0, 0.0, 2.0])
         >>> activation_gradients(x, torch.ones(3), torch.ones(3), "silu")
-        (tensor([0.0723, 0.5000, 1.0908]), tensor([0.4424, 0.5000, 0.0500]))
+        (tensor([0.0723, 0.5000, 1.0908]), tensor([0.3024, 0.5000, 0.0501]))
     """
     for value, name in ((x, "x"), (grad, "grad"), (tangent, "tangent")):
         check_dense(value, name, "[*]")

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
+from .._torch_internals import function_of
 from ._adding_functions import READERS, Call, Contribution
 from ._graph import leading_to, nodes_of
 from ._linear_functions import keeps_samples_apart, linear_inputs
@@ -145,7 +146,7 @@ class RecordingConstants(TorchFunctionMode):
         edges = [each for each, _ in node.next_functions]
         positions = [index for index, each in enumerate(edges) if each in leading]
         if len(positions) != 1 or positions[0] not in linear_inputs(node):
-            return f"{type(node).__name__} is not known to be linear piece by piece"
+            return f"{_name_of(node)} is not known to be linear piece by piece"
         if not keeps_samples_apart(node, positions[0], batch):
             return f"{type(node).__name__} may mix the samples of the batch"
         return [each for each in edges if each is not None and each in leading]
@@ -184,3 +185,9 @@ def _is_of_a_graph(tensor: Tensor) -> bool:
     """Whether a tensor, or what it is a view of, was computed by what can be differentiated."""
     base = tensor._base
     return tensor.grad_fn is not None or (base is not None and base.grad_fn is not None)
+
+
+def _name_of(node: Node) -> str:
+    """What a node is called; one of this package's by the layer that it stands for."""
+    name = type(node).__name__
+    return name if function_of(node) is None else name.strip("_").removesuffix("Backward")
