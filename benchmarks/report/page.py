@@ -84,11 +84,20 @@ def machine(rows: list[Row]) -> str:
 def _facts(rows: list[Row]) -> str:
     row = main_setting(rows)[0]
     return (
-        f"Commit {row['commit']}, {row['measured'][:10]}; torch {row['torch']}, "
+        f"{_commits(rows)}; torch {row['torch']}, "
         f"jax {row['jax']}, Python {row['python']}; {row['threads']} threads; kernels in "
         f"{row['instruction_set']}. It copies {row['copy_gb_per_s']:.1f} GB/s (read and written) "
         f"and multiplies matrices at up to {row['matmul_gflops']:.0f} GFLOP/s in float32."
     )
+
+
+def _commits(rows: list[Row]) -> str:
+    """What was measured, and when; each suite by itself if they were measured apart."""
+    told = {row["suite"]: (row["commit"], row["measured"][:10]) for row in reversed(rows)}
+    if len(set(told.values())) == 1:
+        return "Commit {}, {}".format(*next(iter(told.values())))
+    suites = {at: [s for s in reversed(told) if told[s] == at] for at in reversed(told.values())}
+    return "; ".join(f"{', '.join(each)}: commit {c}, {day}" for (c, day), each in suites.items())
 
 
 def speed(found: dict[str, list[Row]]) -> str:

@@ -175,3 +175,15 @@ def test_who_did_not_run_is_named():
     text = tables.absent(rows)
     assert "unavailable, unavailable: not installed (x)" in text
     assert "failed, failed: the loss differs (x)" in text
+
+
+def test_suites_that_were_measured_apart_say_so():
+    def at(suite, commit, day):
+        return results.row(suite, "x", "textbook", [1.0], commit=commit, measured=f"{day}T10:00:00")
+
+    old, older = at("penalty", "abc", "2026-01-02"), at("kernels", "abc", "2026-01-02")
+    assert page._commits([older, old]) == "Commit abc, 2026-01-02"
+    new = at("steps", "def", "2026-02-03")
+    assert page._commits([older, old, new]) == (
+        "kernels, penalty: commit abc, 2026-01-02; steps: commit def, 2026-02-03"
+    )
