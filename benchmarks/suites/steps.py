@@ -34,6 +34,10 @@ PROBLEMS = [
 ]  # fmt: skip
 
 
+#: Critics that are compiled for longer than all others are raced: seven minutes for R3GAN's step.
+LONG_TO_COMPILE = ("R3GAN", "StyleGAN2")
+
+
 def case(problem: Problem, phase: str) -> Case:
     contestants: dict[str, Build] = {
         name: eager.loss(problem, name, losses[phase]) for name, losses in CRITIC_LOSSES.items()
@@ -68,6 +72,9 @@ def cases(quick: bool, device: str) -> Iterator[Case]:
         if quick:
             too_long = absent("compiling takes too long for a quick race")
             made.contestants["torch.compile"] = too_long
+        elif problem.name.startswith(LONG_TO_COMPILE):
+            too_long = absent("compiling it takes many minutes")
+            made.contestants.update(dict.fromkeys(("torch.compile", "JAX jit"), too_long))
         elif len(problem.shape) > 1 and phase != "R1+R2":  # minutes for each, to show the same
             only_one = absent("on images it races with R1+R2 only")
             made.contestants.update(dict.fromkeys(("torch.compile", "JAX jit"), only_one))
