@@ -136,7 +136,7 @@ def test_autocast(name, double_backward, backend):
     (ours, our_gradients), (theirs, their_gradients) = results
     assert ours.dtype == torch.float32
     if name == "mlp_silu" and not thresholds_apply():
-        # Of each SiLU, PyTorch rounds many steps to bfloat16 where a kernel rounds once: so both are
+        # Of each SiLU, PyTorch rounds many steps to bfloat16 where a kernel rounds once: so it is
         # held to float32. About 16 roundings to 9 bits for each of three linear layers.
         module, critic = case.make(torch.float32)
         exact = textbook_gradient_penalty(critic, real, fake, epsilon=epsilon)

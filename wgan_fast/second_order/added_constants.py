@@ -189,5 +189,6 @@ def _is_of_a_graph(tensor: Tensor) -> bool:
 
 def _name_of(node: Node) -> str:
     """What a node is called; one of this package's by the layer that it stands for."""
-    name = type(node).__name__
-    return name if function_of(node) is None else name.strip("_").removesuffix("Backward")
+    name, function = type(node).__name__, function_of(node)
+    is_ours = function is not None and function.__module__.startswith("wgan_fast.")
+    return name.strip("_").removesuffix("Backward") if is_ours else name
