@@ -3,6 +3,8 @@
 # make lint    formatting, rules and types
 # make bench   every claim of speed, measured; see make/bench.mk
 # make studies    what the papers claim, looked at: pictures in runs/studies; see make/study.mk
+# make docs    the documentation site, in build/site
+# make wheel   the wheels and the sdist, in dist; see make/ship.mk
 # make cuda-check    the CUDA kernels, compiled and read; see make/cuda.mk
 #
 # All of them begin with `make install`, which needs Python 3.10 or later with venv, and is quick
@@ -51,10 +53,14 @@ lint: $(VENV)/lint
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc simt tests -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 include make/bench.mk
 include make/study.mk
 include make/cuda.mk
+include make/ship.mk
 
 clean:
 	rm -rf build dist *.egg-info wgan_fast/*.so

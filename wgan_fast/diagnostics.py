@@ -52,8 +52,9 @@ def gradient_norms(
         real: real samples, ``[B, *]`` or several such tensors, as for
             :func:`wgan_fast.fast_gradient_penalty`.
         fake: generated samples, which fit them: the same shape, dtype and device.
-        norm, epsilon, generator, critic_args, critic_kwargs, module, shared_arguments, chunk_size,
-            backend: as for :func:`wgan_fast.fast_gradient_penalty`.
+        norm, epsilon, generator, chunk_size, backend: as for
+            :func:`wgan_fast.fast_gradient_penalty`.
+        critic_args, critic_kwargs, module, shared_arguments: likewise.
 
     Returns:
         The norms, :class:`GradientNorms` of three tensors ``[B]``, float64 for float64 samples and
