@@ -17,6 +17,7 @@ _PUBLIC = {
     for name in (
         "critic_loss",
         "diagnostics",
+        "distributed",
         "frozen",
         "gradient_penalty",
         "lazy",

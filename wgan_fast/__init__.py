@@ -2,6 +2,7 @@
 
 from importlib import metadata as _metadata
 
+from . import distributed
 from ._penalise.options import FiniteDifference
 from .critic_loss import CriticLossParts, Penalty, critic_loss
 from .diagnostics import GradientNorms, gradient_norms
@@ -48,6 +49,7 @@ __all__ = [
     "clip_weights_",
     "consistency_term",
     "critic_loss",
+    "distributed",
     "dragan_penalty",
     "efficient_convolutions",
     "efficient_double_backward",

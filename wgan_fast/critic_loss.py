@@ -128,7 +128,7 @@ def critic_loss(
     critic_args: tuple[Any, ...] = ...,
     critic_kwargs: Mapping[str, Any] | None = ...,
     module: torch.nn.Module | None = ...,
-    first_sample: int = ...,
+    first_sample: int | None = ...,
     backend: str = ...,
     double_backward: str = ...,
     return_parts: Literal[False] = ...,
@@ -150,7 +150,7 @@ def critic_loss(
     critic_args: tuple[Any, ...] = ...,
     critic_kwargs: Mapping[str, Any] | None = ...,
     module: torch.nn.Module | None = ...,
-    first_sample: int = ...,
+    first_sample: int | None = ...,
     backend: str = ...,
     double_backward: str = ...,
     return_parts: Literal[True],
@@ -171,7 +171,7 @@ def critic_loss(
     critic_args: tuple[Any, ...] = (),
     critic_kwargs: Mapping[str, Any] | None = None,
     module: torch.nn.Module | None = None,
-    first_sample: int = 0,
+    first_sample: int | None = None,
     backend: str = "auto",
     double_backward: str = "pruned",
     return_parts: bool = False,
@@ -218,8 +218,8 @@ def critic_loss(
         critic_kwargs: keyword arguments for the critic, likewise.
         module: the module whose parameters the critic uses, where that cannot be seen, as for
             :func:`wgan_fast.fast_gradient_penalty`.
-        first_sample: the index of this process's first sample in the global batch: with one seed,
-            several processes then draw the mixing factors that one would.
+        first_sample: the index of this process's first sample in the global batch, as for
+            :func:`wgan_fast.fast_gradient_penalty`.
         backend: of the operators, as for :func:`wgan_fast.fast_gradient_penalty`.
         double_backward: "pruned", or "plain" for PyTorch's own with nothing cut or replaced. A
             critic that has no double backward takes :func:`wgan_fast.r1_penalty` and so on, with
@@ -260,12 +260,12 @@ def critic_loss(
     loss_of = _loss_of(loss)
     checks.check_choice(double_backward, "double_backward", ("pruned", "plain"))
     checks.check_bool(return_parts, "return_parts")
-    checks.check_first_sample(first_sample)
     options = Options(
         critic_args=critic_args,
         critic_kwargs=critic_kwargs,
         module=module,
         generator=generator,
+        first_sample=first_sample,
         backend=backend,
         double_backward=cast(DoubleBackward, double_backward),
         return_norms=True,
@@ -285,7 +285,7 @@ def critic_loss(
     real_scores = step.scores(critic_of_real, real, "real", "r1", dues["r1"])
     fake_scores = step.scores(critic_of_fake, fake, "fake", "r2", dues["r2"])
     if dues["gp"] is not None:
-        points = interpolates(real, fake, epsilon, options, first_sample)
+        points = interpolates(real, fake, epsilon, options)
         step.penalise(critic, points, real.shape[0], dues["gp"])
     adversarial = loss_of(real_scores, fake_scores)
     _check_scalar(adversarial)

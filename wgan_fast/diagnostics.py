@@ -31,6 +31,7 @@ def gradient_norms(
     norm: float = 2,
     epsilon: Tensor | None = None,
     generator: torch.Generator | None = None,
+    first_sample: int | None = None,
     critic_args: tuple[Any, ...] = (),
     critic_kwargs: Mapping[str, Any] | None = None,
     module: torch.nn.Module | None = None,
@@ -52,7 +53,7 @@ def gradient_norms(
         real: real samples, ``[B, *]`` or several such tensors, as for
             :func:`wgan_fast.fast_gradient_penalty`.
         fake: generated samples, which fit them: the same shape, dtype and device.
-        norm, epsilon, generator, chunk_size, backend: as for
+        norm, epsilon, generator, first_sample, chunk_size, backend: as for
             :func:`wgan_fast.fast_gradient_penalty`.
         critic_args, critic_kwargs, module, shared_arguments: likewise.
 
@@ -81,6 +82,7 @@ def gradient_norms(
         return_norms=True,
         norm=norm,
         generator=generator,
+        first_sample=first_sample,
     )
     critic, real, fake = joined_pair(critic, real, fake)
     between = interpolates(real, fake, epsilon, options)

@@ -55,6 +55,7 @@ def fast_gradient_penalty(
     one_sided: bool = False,
     epsilon: Tensor | None = None,
     generator: torch.Generator | None = None,
+    first_sample: int | None = None,
     critic_args: tuple[Any, ...] = (),
     critic_kwargs: Mapping[str, Any] | None = None,
     module: torch.nn.Module | None = None,
@@ -93,6 +94,12 @@ def fast_gradient_penalty(
             drawn uniformly, one for each sample.
         generator: where the draw comes from; by default the one that ``torch.manual_seed`` governs.
             On the CPU or on the device of the samples.
+        first_sample: where several processes share a batch, the index in it of this process's first
+            sample, which :func:`wgan_fast.distributed.first_sample` tells. The global batch is then
+            drawn for alike by any number of processes with one seed: the same mixing factors,
+            noise and ``subset``, bit for bit. By default each process draws for itself: with one
+            seed on all of them, the first samples of all get one factor, the second ones another,
+            and so on, so that the factors of the processes are the same and not independent.
         critic_args: positional arguments for the critic after its input, such as labels.
         critic_kwargs: keyword arguments for the critic.
         module: the module whose parameters the critic uses, where that cannot be seen: where it is
@@ -102,7 +109,9 @@ def fast_gradient_penalty(
         shared_arguments: which arguments of the critic belong to the whole batch, and are handed
             over uncut with ``chunk_size`` or ``subset`` even if they happen to have ``B`` rows:
             positions in ``critic_args``, and names in ``critic_kwargs``.
-        reduction: "mean" over the batch, "sum", "max", or "none" for each sample's penalty.
+        reduction: "mean" over the batch, "sum", "max", or "none" for each sample's penalty. Of
+            several processes each takes its own: a mean of their means is that of the global batch
+            if all have as many samples; a mean of their maxima is not its maximum.
         chunk_size: go through the batch in slices of this many samples: the same penalty and
             gradients, in memory that grows with the slice. Tensors in ``critic_args`` and
             ``critic_kwargs`` that have ``B`` rows are sliced along. Every slice begins with the
@@ -125,7 +134,10 @@ def fast_gradient_penalty(
             ``math.inf``, dual to their 1-norm. Both in plain PyTorch. Banach WGAN's
             :math:`(n / \gamma - 1)^2` is ``target=gamma`` with ``lambda_gp / gamma**2``.
         subset: estimate the penalty from a random part of the batch, such as 0.25, for as much less
-            work: the expectation is the same. With "none", ``B`` is then the size of the part.
+            work: the expectation is the same. With "none", ``B`` is then the size of the part. It
+            is drawn at random; with ``first_sample``, samples at even distances from a random start
+            on (systematic sampling), of this process ``subset * B``, rounded up or down, and sums
+            are divided by ``subset * B`` itself.
         return_norms: also return the gradient norm of each sample.
 
     Returns:
@@ -188,6 +200,7 @@ def fast_gradient_penalty(
         norm=norm,
         subset=subset,
         generator=generator,
+        first_sample=first_sample,
         return_norms=return_norms,
     )
     critic, real, fake = joined_pair(critic, real, fake)

@@ -20,6 +20,7 @@ def path_length_penalty(
     weight: float = ...,
     noise: Tensor | None = ...,
     generator: torch.Generator | None = ...,
+    first_sample: int | None = ...,
     double_backward: Literal["pruned", "plain"] = ...,
     return_lengths: Literal[False] = ...,
 ) -> Tensor: ...
@@ -34,6 +35,7 @@ def path_length_penalty(
     weight: float = ...,
     noise: Tensor | None = ...,
     generator: torch.Generator | None = ...,
+    first_sample: int | None = ...,
     double_backward: Literal["pruned", "plain"] = ...,
     return_lengths: Literal[True],
 ) -> tuple[Tensor, Tensor]: ...
@@ -47,6 +49,7 @@ def path_length_penalty(
     weight: float = 2.0,
     noise: Tensor | None = None,
     generator: torch.Generator | None = None,
+    first_sample: int | None = None,
     double_backward: Literal["pruned", "plain"] = "pruned",
     return_lengths: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -70,6 +73,8 @@ def path_length_penalty(
             it is drawn.
         generator: where the draw comes from; by default the one that ``torch.manual_seed`` governs.
             On the CPU or on the device of the images.
+        first_sample: the index of this process's first sample in the global batch, as for
+            :func:`wgan_fast.fast_gradient_penalty`: the same noise from any number of processes.
         double_backward: "pruned" leaves out what is zero by construction, see
             :func:`wgan_fast.prune_zero_paths`, "plain" is PyTorch's own; the numbers are the same.
             It spares 5 passes of a generator that is linear piece by piece about 1, and nothing
@@ -108,7 +113,7 @@ def path_length_penalty(
     """
     target, weight = checks.check_number(target, "target"), checks.check_number(weight, "weight")
     checks.check_bool(return_lengths, "return_lengths")
-    lengths = _path_lengths(images, latents, noise, generator, double_backward)
+    lengths = _path_lengths(images, latents, noise, generator, first_sample, double_backward)
     penalty = weight * (lengths - target).square().mean()
     return (penalty, lengths.detach()) if return_lengths else penalty
 
@@ -130,9 +135,9 @@ class PathLength(torch.nn.Module):
         mean: the average, a buffer of one number, 0 before the first batch. It is saved and brought
             back with ``state_dict``. Each process keeps its own.
 
-    Returns, when called with ``images`` and ``latents``, and with ``noise``, ``generator`` and
-    ``return_lengths`` if wanted: what :func:`path_length_penalty` returns. In evaluation mode the
-    average stays as it is.
+    Returns, when called with ``images`` and ``latents``, and with ``noise``, ``generator``,
+    ``first_sample`` and ``return_lengths`` if wanted: what :func:`path_length_penalty` returns. In
+    evaluation mode the average stays as it is.
 
     Raises: as :func:`path_length_penalty`.
 
@@ -183,10 +188,13 @@ class PathLength(torch.nn.Module):
         *,
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
+        first_sample: int | None = None,
         return_lengths: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         checks.check_bool(return_lengths, "return_lengths")
-        lengths = _path_lengths(images, latents, noise, generator, self.double_backward)
+        lengths = _path_lengths(
+            images, latents, noise, generator, first_sample, self.double_backward
+        )
         mean = self.mean.to(lengths)
         if self.training:
             before, mean = mean, mean.lerp(lengths.mean(), self.decay)
@@ -203,14 +211,17 @@ def _path_lengths(
     latents: Tensor,
     noise: Tensor | None,
     generator: torch.Generator | None,
+    first_sample: int | None,
     double_backward: str,
 ) -> Tensor:
     """The length of each sample's gradient of ``<images, noise / sqrt(pixels)>``, ``[B]``."""
     _check_double_backward(double_backward)
     _check_images_of_latents(images, latents)
     checks.check_generator(generator)
+    if first_sample is not None:
+        checks.check_first_sample(first_sample)
     if noise is None:
-        noise = draws.draw_like(torch.randn, images, generator)
+        noise = draws.draw_normal(images, generator, first_sample)
     else:
         _check_noise(noise, images, generator)
     create_graph = torch.is_grad_enabled()

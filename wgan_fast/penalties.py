@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, overload
 
-import torch
+import torch  # noqa: F401 - the examples use it
 from torch import Tensor
 from typing_extensions import Unpack
 
@@ -175,7 +175,8 @@ def dragan_penalty(
         target: the gradient norm that costs nothing, at least 0; the paper's k.
         shared: the keywords that all penalties share: see :func:`wgan_fast.fast_gradient_penalty`.
             :math:`u` is ``torch.rand(real.shape, generator=generator)``, drawn for the whole batch
-            at once, one tensor after the other: slicing does not change it.
+            at once, one tensor after the other: slicing does not change it. With ``first_sample``
+            it is the same from any number of processes; ``std(x)`` is that of this process's batch.
 
     Returns, Raises, Gradients and Numerics as for :func:`wgan_fast.fast_gradient_penalty`.
 
@@ -192,7 +193,7 @@ def dragan_penalty(
 
     def perturbed(tensor: Tensor) -> Tensor:
         tensor = tensor.detach()
-        uniform = draws.draw_like(torch.rand, tensor, options.generator)
+        uniform = draws.draw_uniform(tensor, options.generator, options.first_sample)
         return tensor + 0.5 * tensor.std(correction=0) * uniform
 
     critic, points = joined(critic, real, "real", perturbed)
@@ -323,7 +324,8 @@ def max_gradient_penalty(
         lambda_gp: the weight :math:`\lambda`, at least 0.
         epsilon: the mixing factors, ``[B]`` in [0, 1]; drawn by default.
         shared: the keywords that all penalties share: see :func:`wgan_fast.fast_gradient_penalty`.
-            There is no ``reduction``, and no ``subset``, whose maximum would be a smaller one.
+            There is no ``reduction``, and no ``subset``, whose maximum would be a smaller one. Each
+            process takes the maximum of its own samples, with ``first_sample``, too.
 
     Returns, Raises and Numerics as for :func:`wgan_fast.fast_gradient_penalty`.
 

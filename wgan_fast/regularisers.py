@@ -101,6 +101,7 @@ def approximate_r1(
     lambda_r1: float = 100.0,
     sigma: float = 0.01,
     generator: torch.Generator | None = None,
+    first_sample: int | None = None,
     critic_args: tuple[Any, ...] = (),
     critic_kwargs: Mapping[str, Any] | None = None,
     module: torch.nn.Module | None = None,
@@ -124,6 +125,8 @@ def approximate_r1(
         sigma: the standard deviation of the noise, above 0; 0.01 for images, 0.1 for video.
         generator: where the noise comes from; by default the one that ``torch.manual_seed``
             governs. On the CPU or on the device of the samples.
+        first_sample: the index of this process's first sample in the global batch, as for
+            :func:`wgan_fast.fast_gradient_penalty`: the same noise from any number of processes.
         critic_args: positional arguments for the critic after its input.
         critic_kwargs: keyword arguments for the critic.
         module: the module whose state the critic uses, where that cannot be seen: where it is a
@@ -165,11 +168,12 @@ def approximate_r1(
         module=module,
         reduction=reduction,
         generator=generator,
+        first_sample=first_sample,
     )
     check_critic(critic)
     critic, clean = joined(critic, real, "real")
     clean = clean.detach()
-    noisy = clean + sigma * draws.draw_like(torch.randn, clean, generator)
+    noisy = clean + sigma * draws.draw_normal(clean, generator, first_sample)
     module = module_of(critic) if module is None else module
 
     def scores_of(samples: Tensor) -> Tensor:

@@ -51,11 +51,14 @@ def penalise(
     module = module_of(critic) if options.module is None else options.module
     checks.check_inference_mode()
     create_graph = torch.is_grad_enabled()
-    chosen, count = None, batch
+    chosen, count, expected = None, batch, float(batch)
     if options.subset is not None:
-        chosen = draws.draw_subset(options.subset, batch, options.generator)
+        first_sample = options.first_sample
+        chosen = draws.draw_subset(options.subset, batch, options.generator, first_sample)
         count = chosen.shape[0]
-    cost = cost_of(weight, batch, count, term, options)
+        # Several processes together come to what one would: none divides by a number of its own.
+        expected = count if first_sample is None else options.subset * batch
+    cost = cost_of(weight, batch, expected, term, options)
 
     differences, prune = options.finite_difference, options.double_backward == "pruned"
     given = (tuple(options.critic_args), dict(options.critic_kwargs or {}))

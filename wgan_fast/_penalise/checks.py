@@ -199,9 +199,19 @@ def check_subset(subset: Any, reduction: str) -> None:
         )
 
 
+def check_subset_of_process(subset: float, batch: int) -> None:
+    if subset * batch < 1:
+        raise ValueError(
+            f"subset must be at least 1/{batch} with first_sample and {batch} samples, but it is "
+            f"{subset}: this process might get none"
+        )
+
+
 def check_first_sample(first_sample: Any) -> None:
     if isinstance(first_sample, bool) or not isinstance(first_sample, int):
-        raise TypeError(f"first_sample must be an integer, but it is {describe(first_sample)}")
+        raise TypeError(
+            f"first_sample must be an integer or None, but it is {describe(first_sample)}"
+        )
     if first_sample < 0:
         raise ValueError(f"first_sample must be at least 0, but it is {first_sample}")
 

@@ -14,9 +14,10 @@ from .options import Options, Term
 
 
 def cost_of(
-    weight: float, batch: int, count: int, term: Term, options: Options
+    weight: float, batch: int, count: float, term: Term, options: Options
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """From input gradients to their penalty and norms, for ``count`` of ``batch`` samples."""
+    """From input gradients to their penalty and norms, for ``count`` of ``batch`` samples, or as
+    many in expectation."""
     reduction, backend, norm = options.reduction, options.backend, options.norm
     if reduction == "mean":
         weight = weight / count

@@ -1,4 +1,9 @@
-"""Random numbers: the seed of the mixing factors, noise, and a random part of the batch."""
+"""Random numbers: the seed of the mixing factors, noise, and a random part of the batch.
+
+With ``first_sample``, they are those of some samples of a global batch, which several processes
+share. What is taken from the generator then depends neither on the number of samples nor on their
+place: processes that began with one seed go on with one.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..ops import philox
+from . import checks
+
 
 def draw_seed(generator: torch.Generator | None, samples: Tensor) -> Tensor:
     """The seed of one draw of mixing factors, from the generator in use: one int64 number."""
@@ -14,16 +22,12 @@ def draw_seed(generator: torch.Generator | None, samples: Tensor) -> Tensor:
     return torch.randint(2**63 - 1, (), generator=generator, device=device)
 
 
-def draw_factors(
-    generator: torch.Generator | None, samples: Tensor, first_sample: int = 0
-) -> Tensor:
+def draw_factors(generator: torch.Generator | None, samples: Tensor) -> Tensor:
     """Mixing factors, ``[B]``, the same numbers in every dtype and on every device: ``torch.rand``
-    in float32. Those of the samples before the first one, of other processes, are drawn as well."""
+    in float32."""
     device = _quiet_device(generator, samples)
-    count = first_sample + samples.shape[0]
+    count = samples.shape[0]
     drawn = torch.rand(count, generator=generator, dtype=torch.float32, device=device)
-    if first_sample:
-        drawn = drawn[first_sample:]
     if samples.device != device:
         drawn = drawn.to(samples.device, non_blocking=True)
     return drawn.double() if samples.dtype == torch.float64 else drawn
@@ -42,10 +46,27 @@ def _quiet_device(generator: torch.Generator | None, samples: Tensor) -> torch.d
     return torch.device("cpu")
 
 
-def draw_like(
+def draw_uniform(
+    samples: Tensor, generator: torch.Generator | None, first_sample: int | None
+) -> Tensor:
+    """A number in [0, 1) for each element of the samples, by ``torch.rand`` or by Philox."""
+    if first_sample is None:
+        return _draw_like(torch.rand, samples, generator)
+    return philox.uniform_like(samples, draw_seed(generator, samples), first_sample)
+
+
+def draw_normal(
+    samples: Tensor, generator: torch.Generator | None, first_sample: int | None
+) -> Tensor:
+    """The same, normally distributed."""
+    if first_sample is None:
+        return _draw_like(torch.randn, samples, generator)
+    return philox.normal_like(samples, draw_seed(generator, samples), first_sample)
+
+
+def _draw_like(
     draw: Callable[..., Tensor], samples: Tensor, generator: torch.Generator | None
 ) -> Tensor:
-    """Random numbers in the shape of the samples, by ``torch.rand`` or ``torch.randn``."""
     device = samples.device if generator is None else _device_of(generator, samples)
     drawn = draw(samples.shape, generator=generator, dtype=samples.dtype, device=device)
     return drawn.to(samples.device)
@@ -56,10 +77,23 @@ def size_of_subset(subset: float, batch: int) -> int:
     return max(1, round(subset * batch))
 
 
-def draw_subset(subset: float, batch: int, generator: torch.Generator | None) -> Tensor:
-    """The indices of a random part of the batch, in order, on the CPU."""
-    count = size_of_subset(subset, batch)
+def draw_subset(
+    subset: float, batch: int, generator: torch.Generator | None, first_sample: int | None = None
+) -> Tensor:
+    """The indices of a random part of the batch, in order, on the CPU.
+
+    With ``first_sample``, of the part of the global batch that lies in this one: every sample whose
+    steps of length ``subset``, from a random start on, pass an integer (systematic sampling). Each
+    is taken with the probability ``subset``, and of any B in a row ``subset * B``, rounded up or
+    down. No process has to know how many others there are.
+    """
     device = "cpu" if generator is None else generator.device
+    if first_sample is not None:
+        checks.check_subset_of_process(subset, batch)
+        start = torch.rand((), generator=generator, dtype=torch.float64, device=device).cpu()
+        index = torch.arange(first_sample, first_sample + batch + 1, dtype=torch.float64)
+        return (index * subset + start).floor().diff().nonzero().flatten()
+    count = size_of_subset(subset, batch)
     return torch.randperm(batch, generator=generator, device=device)[:count].sort().values.cpu()
 
 

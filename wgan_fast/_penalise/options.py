@@ -74,6 +74,7 @@ class KeywordsOfMaximum(TypedDict, total=False):
     double_backward: DoubleBackward
     norm: float
     generator: torch.Generator | None
+    first_sample: int | None
 
 
 class Keywords(KeywordsOfMaximum, total=False):
@@ -110,6 +111,7 @@ class Options:
     norm: float = _EUCLIDEAN
     subset: float | None = None
     generator: torch.Generator | None = None
+    first_sample: int | None = None
     return_norms: bool = False
 
     def __post_init__(self) -> None:
@@ -134,6 +136,8 @@ class Options:
             checks.check_subset(self.subset, self.reduction)
         if self.generator is not None:
             checks.check_generator(self.generator)
+        if self.first_sample is not None:
+            checks.check_first_sample(self.first_sample)
         checks.check_bool(self.return_norms, "return_norms")
         checks.check_critic_arguments(self.critic_args, self.critic_kwargs)
         if self.shared_arguments != ():

@@ -19,25 +19,23 @@ from .options import Options
 Points = Callable[[Any], Tensor]
 
 
-def interpolates(
-    real: Tensor,
-    fake: Tensor,
-    epsilon: Tensor | None,
-    options: Options,
-    first_sample: int = 0,
-) -> Points:
+def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Options) -> Points:
     """Makes the points between the real and fake samples of some rows; these fit each other.
 
     The mixing factors are those given, or drawn: by the kernel, from one seed, or where there is
-    no kernel, all at once. Either way they do not depend on how the batch is sliced, and sample b
-    gets the factor number ``first_sample + b``.
+    no kernel, all at once. Either way they do not depend on how the batch is sliced. With
+    ``first_sample`` they are always drawn from one seed, and sample b gets the factor number
+    ``first_sample + b``.
     """
     real, fake, backend = detached(real), detached(fake), options.backend
+    first_sample = options.first_sample or 0
     if epsilon is not None:
         drawing = options.generator is not None and options.subset is not None
         factors = checks.check_epsilon(epsilon, real, None if drawing else options.generator)
-    elif backend == "pytorch" or (backend == "auto" and not ops.has_kernels(real)):
-        drawn = draws.draw_factors(options.generator, real, first_sample)
+    elif options.first_sample is None and (
+        backend == "pytorch" or (backend == "auto" and not ops.has_kernels(real))
+    ):
+        drawn = draws.draw_factors(options.generator, real)
         real = as_rows(real)
         return lambda rows: mix_quickly(
             part_of(real, rows), part_of(fake, rows), part_of(drawn, rows)

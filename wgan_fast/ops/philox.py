@@ -1,9 +1,15 @@
-"""The mixing factors: Philox4x32-10 in plain PyTorch, the same bits as the kernels draw.
+"""Numbers of each sample: Philox4x32-10 in plain PyTorch, for the mixing factors the same bits as
+the kernels draw.
+
+A number depends on the seed, the sample's index and the number's place in the sample alone, however
+a batch is cut into slices or spread over processes.
 
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -48,6 +54,48 @@ def uniform_epsilon(seed: Tensor, batch: int, first_sample: int, device: torch.d
     index = torch.arange(first_sample, first_sample + batch, device=device)
     zero = torch.zeros_like(index)
     counter = torch.stack([index & _MASK, (index >> 32) & _MASK, zero, zero])
+    return _uniform(philox4x32_10(counter, _key(seed, device))[0])
+
+
+def uniform_like(samples: Tensor, seed: Tensor, first_sample: int) -> Tensor:
+    """A number in [0, 1) for each element of ``samples``, in their shape and dtype.
+
+    Args:
+        samples: ``[B, *]``, on the device where to draw.
+        seed: one int64 number, on the CPU or on that device.
+        first_sample: the index of the first sample in the whole batch.
+    """
+    return _uniform(_words_like(samples, seed, first_sample)).to(samples.dtype)
+
+
+def normal_like(samples: Tensor, seed: Tensor, first_sample: int) -> Tensor:
+    """The same, normally distributed.
+
+    Not by Box and Muller: PyTorch computes logarithms and cosines of a vector and of what is left
+    over at its end in two ways, which round differently.
+    """
+    words = _words_like(samples, seed, first_sample)
+    uniform = (words.to(torch.float64) + 0.5) * 2.0**-32  # never 0 nor 1
+    return torch.special.ndtri(uniform).to(samples.dtype)
+
+
+def _words_like(samples: Tensor, seed: Tensor, first_sample: int) -> Tensor:
+    """A random 32-bit word for each element of ``samples``, as int64. The last word of the counter
+    tells them from mixing factors."""
+    batch, device = samples.shape[0], samples.device
+    each = math.prod(samples.shape[1:])
+    block = torch.arange(-(-each // 4), device=device).expand(batch, -1)
+    index = torch.arange(first_sample, first_sample + batch, device=device)
+    index = index.unsqueeze(1).expand_as(block)
+    counter = [index & _MASK, (index >> 32) & _MASK, block, torch.ones_like(block)]
+    words = philox4x32_10(torch.stack(counter).flatten(1), _key(seed, device))
+    return words.t().reshape(batch, -1)[:, :each].reshape(samples.shape)
+
+
+def _key(seed: Tensor, device: torch.device) -> Tensor:
     seed = seed.reshape(()).to(device, non_blocking=True)
-    words = philox4x32_10(counter, torch.stack([seed & _MASK, (seed >> 32) & _MASK]))
-    return (words[0] >> 8).to(torch.float32) * 2.0**-24
+    return torch.stack([seed & _MASK, (seed >> 32) & _MASK])
+
+
+def _uniform(words: Tensor) -> Tensor:
+    return (words >> 8).to(torch.float32) * 2.0**-24
