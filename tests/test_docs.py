@@ -47,7 +47,9 @@ def test_the_example_of_several_tensors_runs():
     assert all(parameter.grad is not None for parameter in names["critic"].send.parameters())
 
 
-@pytest.mark.parametrize("page", ["README.md", "which-call.md", "migration.md", "variants.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "amp.md", "which-call.md", "migration.md", "variants.md"]
+)
 def test_links_lead_somewhere(page):
     path = ROOT / page if page == "README.md" else ROOT / "docs" / page
     for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):

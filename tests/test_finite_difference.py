@@ -19,6 +19,7 @@ from wgan_fast import (
     r2_penalty,
     wgan_div_penalty,
 )
+from wgan_fast.ops import REGISTRY
 
 by_differences = {"double_backward": "finite_difference"}
 
@@ -248,3 +249,13 @@ def test_says_what_is_wrong():
     for step, error in [(0.0, ValueError), (-1.0, ValueError), ("small", TypeError)]:
         with pytest.raises(error, match="step must be"):
             FiniteDifference(step)
+
+
+@pytest.mark.parametrize("backend", ["pytorch", "reference"])
+def test_no_kernel_is_called_where_none_was_asked_for(backend, monkeypatch):
+    for op in REGISTRY.values():
+        monkeypatch.setattr(op, "overload", None)
+    critic, (real, fake) = torch.nn.Linear(3, 1), torch.randn(2, 4, 3)
+    fast_gradient_penalty(
+        critic, real, fake, backend=backend, double_backward="finite_difference"
+    ).backward()

@@ -1,11 +1,13 @@
-"""Tensors that are no ordinary ones are refused with a piece of advice that works."""
+"""Tensors that are no ordinary ones: refused with a piece of advice that works, or left to plain
+PyTorch, which knows them."""
 
 import re
 
 import pytest
 import torch
 
-from wgan_fast import dragan_penalty, fast_gradient_penalty, r1_penalty, r2_penalty
+from wgan_fast import dragan_penalty, fast_gradient_penalty, ops, r1_penalty, r2_penalty
+from wgan_fast.ops.interpolate import INTERPOLATE
 
 
 def square(x):
@@ -115,3 +117,58 @@ def test_nested_tensors_in_the_wrong_place():
     for name in ("lambda_gp", "backend", "chunk_size", "critic_args", "generator"):
         with pytest.raises((TypeError, ValueError), match=f"^{name} .* a nested torch.float32"):
             penalty(**{name: nested(torch.strided)})
+
+
+class Labelled(torch.Tensor):
+    """A tensor of another type, as libraries for images have them."""
+
+
+def test_other_types_of_tensors_take_plain_pytorch(monkeypatch):
+    monkeypatch.setattr(INTERPOLATE, "overload", None)  # which is what calls the kernel
+    epsilon, samples = torch.rand(4), torch.randn(2, 4, 3)
+    real, fake = samples.as_subclass(Labelled)
+    ours = penalty(real, fake, epsilon=epsilon)
+    torch.testing.assert_close(ours, penalty(*samples, epsilon=epsilon, backend="reference"))
+    message = 'backend="native" was asked for, but .* another type than torch.Tensor'
+    with pytest.raises(RuntimeError, match=message):
+        penalty(real, fake, epsilon=epsilon, backend="native")
+
+
+SEED = torch.tensor(3)
+FACTORS, OTHER = torch.rand(4).double(), torch.randn(4, 3, dtype=torch.float64)
+#: A function of samples by each operator, and its transposed copy: whose rows are not in one piece.
+FUNCTIONS = {
+    "norm_penalty": lambda x: ops.norm_penalty(x)[0],
+    "transposed": lambda x: ops.norm_penalty(x.t())[0],
+    "interpolate": lambda x: ops.interpolate(x, OTHER, FACTORS).square().sum(),
+    "random_interpolate": lambda x: ops.random_interpolate(x, OTHER, SEED).square().sum(),
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+@pytest.mark.filterwarnings("error:.*performance drop")
+def test_transforms_of_torch_func(function):
+    x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    value = function(x)
+    (gradient,) = torch.autograd.grad(value, x)
+    x = x.detach()
+    torch.testing.assert_close(torch.func.grad(function)(x), gradient)
+    torch.testing.assert_close(torch.func.jacfwd(function)(x), gradient)
+    two = torch.stack([x, 2 * x])
+    torch.testing.assert_close(torch.func.vmap(function)(two)[0], value.detach())
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(function))(two)[0], gradient)
+
+
+@pytest.mark.parametrize("double_backward", ["pruned", "plain"])
+def test_a_vectorised_backward_pass(double_backward):
+    """Of the penalties of all samples at once, as torch.autograd.functional.jacobian does."""
+    critic = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Softplus(), torch.nn.Linear(8, 1))
+    each = fast_gradient_penalty(
+        critic, *torch.randn(2, 4, 3), reduction="none", double_backward=double_backward
+    )
+    weight = critic[0].weight
+    (rows,) = torch.autograd.grad(
+        each, weight, torch.eye(4), is_grads_batched=True, retain_graph=True
+    )
+    for row, penalty in zip(rows, each, strict=True):
+        torch.testing.assert_close(row, *torch.autograd.grad(penalty, weight, retain_graph=True))

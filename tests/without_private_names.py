@@ -28,6 +28,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 #: PyTorch itself does not work without these: they are back once they have been looked for.
 NEEDED = {
+    "_subclasses.fake_tensor.FakeTensor",
+    "_subclasses.functional_tensor.FunctionalTensor",
     "_C._are_functorch_transforms_active",
     "_C._autograd._pop_saved_tensors_default_hooks",
     "_C._autograd._push_saved_tensors_default_hooks",

@@ -167,6 +167,22 @@ def is_batched(tensor: Tensor) -> bool:
     )
 
 
+# What stands for an ordinary tensor while a program is traced.
+_STAND_INS = (
+    _find("_subclasses.fake_tensor.FakeTensor"),
+    _find("_subclasses.functional_tensor.FunctionalTensor"),
+)
+_ORDINARY = (Tensor, torch.nn.Parameter, *_STAND_INS)
+
+
+def is_ordinary(tensor: Tensor) -> bool:
+    """Whether a tensor lies in memory, or will when what is traced is run.
+
+    Not so those of other types, such as ``DTensor``, and those that a transform wraps.
+    """
+    return type(tensor) in _ORDINARY and not transforms_active()
+
+
 _forward_mode: Any = torch.autograd.forward_ad
 _find("autograd.forward_ad._current_level")
 

@@ -120,7 +120,9 @@ def fast_gradient_penalty(
             meet in the critic (minibatch statistics) meet within a slice only; that is warned of.
         backend: "auto" takes the compiled kernels where there are any, and plain PyTorch where
             there are none; "native" insists on the kernels, "pytorch" does without, "reference" is
-            what the kernels are compared with, slow and easy to read.
+            what the kernels are compared with, slow and easy to read. Tensors of another type, such
+            as ``DTensor``, always take plain PyTorch. Layers that ``double_backward`` replaces are
+            its own affair: with "plain" there are none.
         double_backward: "pruned" leaves out of the double backward what is zero by construction,
             replaces its convolutions by faster ones, and switches attention and recurrent networks
             to backends that can be differentiated twice; the numbers are PyTorch's ("exact" is the

@@ -67,7 +67,9 @@ def penalise(
     def at(x: Tensor, called: Callable[..., Tensor], arguments: Arguments) -> Evaluated:
         args, kwargs = arguments
         if create_graph and differences is not None:
-            way = penalty_by_differences(called, x, args, kwargs, cost, differences, module)
+            way = penalty_by_differences(
+                called, x, args, kwargs, cost, differences, module, options.backend
+            )
             return *way, x
         with _NOTHING if create_graph else torch.enable_grad():
             gradients = input_gradients(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .seen import values_of
 from .warn import warn
 
 #: The mismatch is what a difference and the gradient's slope along the same way are apart, as a
@@ -56,7 +57,9 @@ def check_agreement(
     medians = [torch.where(counts, each, torch.nan).nanmedian() for each in (mismatch, excused)]
     finite = torch.where(counts, excused, 0).isfinite().all()
     # together, for a device is waited for
-    number, finite, median, excess = torch.stack([counts.sum(), finite, *medians]).tolist()
+    number, finite, median, excess = values_of(
+        torch.stack([counts.sum(), finite, *medians])
+    ).tolist()
     if not finite or number == 0:
         return
     refused, warned_of = (base + more * step for base, more in (_REFUSED, _WARNED_OF))

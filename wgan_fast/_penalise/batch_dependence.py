@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .._torch_internals import is_compiled
-from .seen import Seen, can_look
+from .seen import Seen, can_look, values_of
 from .warn import warn
 
 #: The name of a layer, the layer, and what it returned.
@@ -122,7 +122,7 @@ def _rows_of_first(outputs: list[Tensor], points: Tensor) -> list[int]:
         return []
     if gradient is None:
         return []
-    sizes = gradient.reshape(len(points), -1).abs().amax(1)
+    sizes = values_of(gradient.reshape(len(points), -1).abs().amax(1))
     return sizes.nonzero().flatten().tolist() if bool(sizes.isfinite().all()) else []
 
 

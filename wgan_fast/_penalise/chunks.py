@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from .._torch_internals import has_hooks, is_leaf_node, map_tensors
+from ..ops._layout import spread_like
 from .recomputing import Recomputing
 from .seen import Seen
 from .snapshot import Snapshot, snapshot_and_call
@@ -39,7 +40,7 @@ def part_of(tensor: Tensor, rows: Rows) -> Tensor:
     """Some rows; the tensor itself if a slice is all of it."""
     if isinstance(rows, slice) and rows.stop - rows.start == tensor.shape[0]:
         return tensor
-    return tensor[rows]
+    return tensor[rows if isinstance(rows, slice) else spread_like(rows, tensor)]
 
 
 def slice_arguments(
@@ -55,7 +56,7 @@ def slice_arguments(
     """
 
     def cut(tensor: Tensor) -> Tensor:
-        return tensor[rows] if tensor.dim() > 0 and tensor.shape[0] == batch else tensor
+        return part_of(tensor, rows) if tensor.dim() > 0 and len(tensor) == batch else tensor
 
     def cut_unless_shared(where: int | str, argument: Any) -> Any:
         return argument if where in shared else map_tensors(cut, argument)

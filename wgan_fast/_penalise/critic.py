@@ -15,6 +15,7 @@ from ..second_order.context import EfficientDoubleBackward, NoticingHooks
 from . import batch_norm
 from .checks import describe
 from .double_backward_errors import input_gradient_to_differentiate
+from .underflow import warn_of_underflow
 
 
 def module_of(critic: Callable[..., Any]) -> torch.nn.Module | None:
@@ -86,6 +87,8 @@ def input_gradients(
         gradients = input_gradient(scores, points, create_graph)
     if gradients is None:
         raise ValueError(NOT_CONNECTED)
+    if create_graph:
+        warn_of_underflow(memory, scores, points, gradients)
     return call.prune(gradients) if isinstance(call, EfficientDoubleBackward) else gradients
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..ops import philox
+from ..ops._layout import spread_like
 from . import checks
 
 
@@ -30,7 +31,7 @@ def draw_factors(generator: torch.Generator | None, samples: Tensor) -> Tensor:
     drawn = torch.rand(count, generator=generator, dtype=torch.float32, device=device)
     if samples.device != device:
         drawn = drawn.to(samples.device, non_blocking=True)
-    return drawn.double() if samples.dtype == torch.float64 else drawn
+    return spread_like(drawn.double() if samples.dtype == torch.float64 else drawn, samples)
 
 
 def _quiet_device(generator: torch.Generator | None, samples: Tensor) -> torch.device:
@@ -52,7 +53,8 @@ def draw_uniform(
     """A number in [0, 1) for each element of the samples, by ``torch.rand`` or by Philox."""
     if first_sample is None:
         return _draw_like(torch.rand, samples, generator)
-    return philox.uniform_like(samples, draw_seed(generator, samples), first_sample)
+    seed = draw_seed(generator, samples)
+    return spread_like(philox.uniform_like(samples, seed, first_sample), samples)
 
 
 def draw_normal(
@@ -61,7 +63,8 @@ def draw_normal(
     """The same, normally distributed."""
     if first_sample is None:
         return _draw_like(torch.randn, samples, generator)
-    return philox.normal_like(samples, draw_seed(generator, samples), first_sample)
+    seed = draw_seed(generator, samples)
+    return spread_like(philox.normal_like(samples, seed, first_sample), samples)
 
 
 def _draw_like(
@@ -69,7 +72,7 @@ def _draw_like(
 ) -> Tensor:
     device = samples.device if generator is None else _device_of(generator, samples)
     drawn = draw(samples.shape, generator=generator, dtype=samples.dtype, device=device)
-    return drawn.to(samples.device)
+    return spread_like(drawn.to(samples.device), samples)
 
 
 def size_of_subset(subset: float, batch: int) -> int:

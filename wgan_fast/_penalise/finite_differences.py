@@ -46,6 +46,7 @@ def penalty_by_differences(
     cost: Cost,
     settings: FiniteDifference,
     module: torch.nn.Module | None,
+    backend: str,
 ) -> tuple[Tensor, Tensor]:
     """The penalty at some points, whose gradient is a central difference.
 
@@ -56,6 +57,7 @@ def penalty_by_differences(
         cost: the penalty of input gradients, a scalar or ``[B]``, and their norms, ``[B]``.
         settings: the step h, in units of the norm of each sample, or of 1 for shorter samples.
         module: whose state the critic may change, if it is known.
+        backend: of the operators.
 
     Returns:
         The exact penalty, which can be differentiated once, and the norms.
@@ -77,10 +79,10 @@ def penalty_by_differences(
     penalty, norms = cost(gradients.requires_grad_())
     (slopes,) = torch.autograd.grad(penalty.sum(), gradients)  # k, [B, *]
     points = points.detach()
-    weights = _norms(slopes)
+    weights = _norms(slopes, backend)
     computed_in = _dtype_of_layers(points)
     step = settings.step or STEPS[computed_in]
-    reach = step * _norms(points).clamp_min(1)
+    reach = step * _norms(points, backend).clamp_min(1)
     move = slopes * _per_sample(reach / weights.masked_fill(weights == 0, 1), slopes)
 
     def scores_at(x: Tensor) -> Tensor:
@@ -114,8 +116,8 @@ def _dtype_of_layers(points: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else points.dtype
 
 
-def _norms(x: Tensor) -> Tensor:
-    return ops.norm_penalty(x)[1]
+def _norms(x: Tensor, backend: str) -> Tensor:
+    return ops.norm_penalty(x, backend=backend)[1]
 
 
 def _per_sample(values: Tensor, x: Tensor) -> Tensor:

@@ -25,6 +25,12 @@ class Seen:
         self._seen.put(memory_of(critic, module), True)
 
 
+def values_of(tensor: Tensor) -> Tensor:
+    """A tensor to look at the values of: of a ``DTensor`` all, from all processes."""
+    gather = getattr(tensor, "full_tensor", None)
+    return tensor if gather is None else gather()
+
+
 def can_look(points: Tensor) -> bool:
     """Whether values can be looked at: not while calls are recorded, to be repeated with others."""
     if torch.compiler.is_compiling() or transforms_active() or points.is_meta:

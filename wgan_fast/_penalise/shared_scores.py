@@ -27,6 +27,7 @@ from . import batch_norm
 from .critic import NOT_CONNECTED, check_scores
 from .double_backward_errors import input_gradient_to_differentiate
 from .seen import can_look
+from .underflow import warn_of_underflow
 
 #: How the loss of a critic's scores is differentiated: by the penalty's double backward,
 SHARED_BACKWARD = "shared backward"
@@ -106,6 +107,8 @@ def scores_and_gradients(
         )
     if gradients is None:
         raise ValueError(NOT_CONNECTED)
+    if create_graph:
+        warn_of_underflow(memory, scores, points, gradients)
     return Scored(scores, gradients, f"{SHARED_FORWARD}: {why_not}")
 
 

@@ -4,6 +4,7 @@
 
 from torch import Tensor
 
+from .._torch_internals import is_ordinary
 from . import _native
 from ._op import REGISTRY
 from .activation_gradients import activation_gradients
@@ -14,8 +15,8 @@ from .random_interpolate import drawn_epsilon, random_interpolate
 
 
 def has_kernels(samples: Tensor) -> bool:
-    """Whether compiled kernels serve the device of these samples."""
-    return _native.serves("random_interpolate", samples.device.type)
+    """Whether compiled kernels serve these samples, and their device."""
+    return _native.serves("random_interpolate", samples.device.type) and is_ordinary(samples)
 
 
 __all__ = [

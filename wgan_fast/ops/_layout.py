@@ -8,9 +8,12 @@ What they return is packed: the next sample begins where the last one ends.
 from __future__ import annotations
 
 import math
+import sys
 
 import torch
 from torch import Tensor
+
+from .._torch_internals import is_ordinary
 
 
 def is_rows(x: Tensor) -> bool:
@@ -45,6 +48,8 @@ def packed_like(x: Tensor, result: Tensor) -> Tensor:
     """``result`` in the packed layout of ``x`` and its dtype; copied only if it is not yet so."""
     if result.dtype == x.dtype and x.is_contiguous() and result.is_contiguous():
         return result
+    if not is_ordinary(x) or not is_ordinary(result):  # where they lie is not said
+        return result.to(x.dtype)
     same = all(
         a == b or n == 1
         for a, b, n in zip(result.stride(), packed_strides(x), x.shape, strict=True)
@@ -58,6 +63,8 @@ def rows_like(x: Tensor, other: Tensor) -> Tensor:
     """``other`` with the layout of ``x``'s samples; copied only if it has another one."""
     if other.stride() == x.stride() or other.shape != x.shape:
         return other  # another shape is for the operator to refuse
+    if not is_ordinary(x) or not is_ordinary(other):
+        return other
     same = all(
         a == b or n == 1
         for a, b, n in zip(other.stride()[1:], x.stride()[1:], x.shape[1:], strict=True)
@@ -104,6 +111,16 @@ def in_order_of(x: Tensor, other: Tensor) -> Tensor:
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype in which an element is computed, and that of epsilon, norms and penalties."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def spread_like(values: Tensor, samples: Tensor) -> Tensor:
+    """``values``, which every process has drawn, beside samples that may be a ``DTensor``: those of
+    the first process, on all of them."""
+    tensors = sys.modules.get("torch.distributed.tensor")
+    if type(samples) is Tensor or tensors is None or not isinstance(samples, tensors.DTensor):
+        return values
+    mesh = samples.device_mesh
+    return tensors.distribute_tensor(values, mesh, [tensors.Replicate()] * mesh.ndim)
 
 
 def per_sample(values: Tensor, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .._arguments import check_choice
-from .._torch_internals import below_autograd, forward_mode_active
+from .._torch_internals import below_autograd, forward_mode_active, is_ordinary
 from . import _native
 
 _library = torch.library.Library("wgan_fast", "DEF")
@@ -80,10 +80,16 @@ class Op:
         if backend == "auto":
             if torch.compiler.is_compiling():
                 return self.overload(*args)
-            if not _native.serves(self.name, args[0].device.type):
+            if not _native.serves(self.name, args[0].device.type) or not _all_ordinary(args):
                 return self.pytorch(*args)
         elif backend == "native":
             _native.require(self.name, args[0].device)
+            if not _all_ordinary(args):
+                raise RuntimeError(
+                    f'backend="native" was asked for, but {self.name} was called with a tensor of '
+                    "another type than torch.Tensor, or inside a transform of torch.func, of which "
+                    'the compiled kernels know nothing; take backend="auto"'
+                )
         elif backend == "pytorch":
             return self.pytorch(*args)
         else:
@@ -111,3 +117,7 @@ class Op:
             return self.reference(*args)
         with below:
             return self.overload(*args)
+
+
+def _all_ordinary(args: tuple[Any, ...]) -> bool:
+    return all(is_ordinary(each) for each in args if isinstance(each, Tensor))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .._arguments import check_dense
 from ._checks import check_dense_pair, check_draw, check_pair, check_samples, check_seed
-from ._layout import as_rows, compute_dtype, empty_packed_like, rows_like
+from ._layout import as_rows, compute_dtype, empty_packed_like, rows_like, spread_like
 from ._op import Op
 from .interpolate import mix, split
 from .philox import uniform_epsilon
@@ -82,7 +82,7 @@ def drawn_epsilon(real: Tensor, seed: Tensor, first_sample: int = 0) -> Tensor:
 
 def _drawn(samples: Tensor, seed: Tensor, first_sample: int) -> Tensor:
     epsilon = uniform_epsilon(seed, len(samples), first_sample, samples.device)
-    return epsilon.to(compute_dtype(samples.dtype))
+    return spread_like(epsilon.to(compute_dtype(samples.dtype)), samples)
 
 
 def _check(real: Tensor, fake: Tensor, seed: Tensor, first_sample: int) -> None:
