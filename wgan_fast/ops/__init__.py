@@ -2,6 +2,7 @@
 ``activation_gradients`` and the two passes of ``normalisation.py`` of the second order of layers.
 """
 
+import torch
 from torch import Tensor
 
 from .._torch_internals import is_ordinary
@@ -16,7 +17,8 @@ from .random_interpolate import drawn_epsilon, random_interpolate
 
 def has_kernels(samples: Tensor) -> bool:
     """Whether compiled kernels serve these samples, and their device."""
-    return _native.serves("random_interpolate", samples.device.type) and is_ordinary(samples)
+    served = _native.serves("random_interpolate", samples.device.type)
+    return served and (torch.compiler.is_compiling() or is_ordinary(samples))
 
 
 __all__ = [

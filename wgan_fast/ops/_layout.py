@@ -116,10 +116,10 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
 def spread_like(values: Tensor, samples: Tensor) -> Tensor:
     """``values``, which every process has drawn, beside samples that may be a ``DTensor``: those of
     the first process, on all of them."""
-    tensors = sys.modules.get("torch.distributed.tensor")
-    if type(samples) is Tensor or tensors is None or not isinstance(samples, tensors.DTensor):
+    mesh = None if type(samples) is Tensor else getattr(samples, "device_mesh", None)
+    if mesh is None:
         return values
-    mesh = samples.device_mesh
+    tensors = sys.modules["torch.distributed.tensor"]
     return tensors.distribute_tensor(values, mesh, [tensors.Replicate()] * mesh.ndim)
 
 
