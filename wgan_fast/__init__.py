@@ -2,7 +2,7 @@
 
 from importlib import metadata as _metadata
 
-from . import distributed
+from . import distributed as distributed
 from ._penalise.options import FiniteDifference
 from .critic_loss import CriticLossParts, Penalty, critic_loss
 from .diagnostics import GradientNorms, gradient_norms
@@ -49,7 +49,6 @@ __all__ = [
     "clip_weights_",
     "consistency_term",
     "critic_loss",
-    "distributed",
     "dragan_penalty",
     "efficient_convolutions",
     "efficient_double_backward",

@@ -10,6 +10,8 @@ from torch import distributed
 
 from ._arguments import describe
 
+__all__ = ["first_sample"]
+
 
 def first_sample(
     batch_size: int, *, generator: torch.Generator | None = None, group: Any = None

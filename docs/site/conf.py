@@ -28,6 +28,7 @@ PAGES: dict[str, list[str]] = {
         "docs/which-call",
         "docs/variants",
         "docs/migration",
+        "docs/amp",
     ],
     "Reference": [
         "docs/api/penalties",
