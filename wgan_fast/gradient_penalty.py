@@ -164,8 +164,8 @@ def fast_gradient_penalty(
     Numerics: norms and penalty are computed in float32 (float64 for float64 samples), by the CPU
     kernels from sums in float64; they do not depend on the number of threads. The same seed draws
     the same mixing factors on every device, in every dtype, chunked or not. The kernels and
-    "reference" draw by Philox, from one number of the generator; plain PyTorch draws other factors,
-    by ``torch.rand``.
+    "reference" draw by Philox, from one number of the generator, and so does everything with
+    ``first_sample``; without it plain PyTorch draws other factors, by ``torch.rand``.
 
     Source: Gulrajani et al., "Improved Training of Wasserstein GANs", arXiv 1704.00028, equation 3
     and algorithm 1; one-sided: Petzka et al., arXiv 1709.08894.

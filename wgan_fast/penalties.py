@@ -176,7 +176,8 @@ def dragan_penalty(
         shared: the keywords that all penalties share: see :func:`wgan_fast.fast_gradient_penalty`.
             :math:`u` is ``torch.rand(real.shape, generator=generator)``, drawn for the whole batch
             at once, one tensor after the other: slicing does not change it. With ``first_sample``
-            it is the same from any number of processes; ``std(x)`` is that of this process's batch.
+            it is the same from any number of processes, in ten times the time; ``std(x)`` is that
+            of this process's batch.
 
     Returns, Raises, Gradients and Numerics as for :func:`wgan_fast.fast_gradient_penalty`.
 
