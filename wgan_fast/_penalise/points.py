@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from .. import ops
-from ..ops._layout import as_rows
+from ..ops._layout import as_rows, rows_like
 from ..ops.interpolate import mix_quickly
+from ..ops.random_interpolate import RANDOM_INTERPOLATE
 from . import checks, draws
 from .chunks import part_of
 from .options import Options
@@ -42,8 +43,10 @@ def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Op
         )
     else:
         seed = draws.draw_seed(options.generator, real)
-        if options.subset is None:  # the rows are a slice
-            return lambda rows: ops.random_interpolate(
+        if options.subset is None:  # the rows are a slice; on the path of every call
+            real = as_rows(real)
+            fake = rows_like(real, fake)
+            return lambda rows: RANDOM_INTERPOLATE(
                 part_of(real, rows),
                 part_of(fake, rows),
                 seed,

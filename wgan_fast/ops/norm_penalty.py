@@ -186,7 +186,7 @@ def _reference_backward(
 
 class _NormPenalty(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, kernel: Any, gradients: Tensor, *settings: Any) -> Any:
+    def forward(ctx: Any, kernel: Any, gradients: Tensor, settings: tuple[Any, ...]) -> Any:
         ctx.backend = "reference" if kernel is NORM_PENALTY.reference else "auto"
         ctx.settings = settings
         ctx.set_materialize_grads(False)
@@ -208,7 +208,7 @@ class _NormPenalty(torch.autograd.Function):
             *ctx.settings,
             backend=ctx.backend,
         )
-        return None, grad, *(None for _ in ctx.settings)
+        return None, grad, None
 
 
 def _fake(gradients: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
@@ -241,7 +241,8 @@ NORM_PENALTY = Op(
     reference=_reference,
     pytorch=_pytorch,
     fake=_fake,
-    autograd=_NormPenalty.apply,
+    # In one argument: PyTorch looks at each.
+    autograd=lambda kernel, gradients, *settings: _NormPenalty.apply(kernel, gradients, settings),
     samples=_samples,
 )
 

@@ -5,6 +5,7 @@ Nothing here changes a number, only whether it is worth while to compute it othe
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -68,32 +69,30 @@ class Profile:
     """What is known about one critic; nothing before its first call."""
 
     def __init__(self) -> None:
-        self._was_called = False
         self._calls: set[str] = set()
         #: By the name of a layer: the most work of one of its calls, for each number of the input.
         self._largest_work: dict[str, float] = {}
+        #: From how many numbers of the input on a call is worth replacing.
+        self._least_points = 0.0
         self._cutting = Patience()
         #: Whether scores may be computed from gradients; see ``added_constants.py``.
         self.sharing = Patience()
 
     def may_replace(self, points: Tensor) -> bool:
         """Whether one of the critic's layers may be worth replacing, as far as is known."""
-        if not self._was_called or not thresholds_apply() or ATTENTION.name in self._calls:
+        if points.numel() >= self._least_points or not thresholds_apply():
             return True
-        if RECURRENT.name in self._calls and points.is_cuda:
-            return True
-        return any(
-            self._largest_work.get(layer.name, 0) * points.numel() >= layer.least_work > 0
-            for layer in LAYERS
-        )
+        return points.is_cuda and RECURRENT.name in self._calls
 
     def learn_from_call(self, replacing: Replacing, points: Tensor) -> None:
         """Remembers which layers the critic has, and their work."""
-        self._was_called = True
         self._calls |= replacing.called
         for name, work in replacing.largest_work.items():
             before = self._largest_work.get(name, 0.0)
             self._largest_work[name] = max(before, work / points.numel())
+        work_of = self._largest_work
+        least = [each.least_work / work_of[each.name] for each in LAYERS if work_of.get(each.name)]
+        self._least_points = 0.0 if ATTENTION.name in self._calls else min(least, default=math.inf)
 
     def may_cut(self, shape: torch.Size) -> bool:
         """Whether it is worth while to look for what can be cut."""
