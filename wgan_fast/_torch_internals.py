@@ -168,11 +168,9 @@ def is_batched(tensor: Tensor) -> bool:
 
 
 # What stands for an ordinary tensor while a program is traced.
-_STAND_INS = (
-    _find("_subclasses.fake_tensor.FakeTensor"),
-    _find("_subclasses.functional_tensor.FunctionalTensor"),
-)
-_ORDINARY = (Tensor, torch.nn.Parameter, *_STAND_INS)
+_FAKE = _find("_subclasses.fake_tensor.FakeTensor")
+_FUNCTIONAL = _find("_subclasses.functional_tensor.FunctionalTensor")
+_ORDINARY = (Tensor, torch.nn.Parameter, _FAKE, _FUNCTIONAL)
 
 
 def is_ordinary(tensor: Tensor) -> bool:
@@ -181,6 +179,21 @@ def is_ordinary(tensor: Tensor) -> bool:
     Not so those of other types, such as ``DTensor``, and those that a transform wraps.
     """
     return type(tensor) in _ORDINARY and not transforms_active()
+
+
+# Tracers record calls, to be repeated with other values: what they are called with has none, or
+# values that must not be looked at. Both kinds can be in use at once.
+_proxy_mode = _find("fx.experimental.proxy_tensor.get_proxy_mode")
+
+
+def is_recorded_by_proxies() -> bool:
+    """Whether ``make_fx``, or what is built on it, records this call; False where it is unknown."""
+    return _proxy_mode is not None and _proxy_mode() is not None
+
+
+def is_fake(tensor: Tensor) -> bool:
+    """Whether a tensor stands for one without its values; False where that cannot be told."""
+    return _FAKE is not None and isinstance(tensor, _FAKE)
 
 
 _forward_mode: Any = torch.autograd.forward_ad

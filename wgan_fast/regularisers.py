@@ -12,8 +12,9 @@ from ._penalise import checks, draws
 from ._penalise.critic import check_critic, check_scores, module_of
 from ._penalise.joint import Samples, joined
 from ._penalise.options import Options
-from ._penalise.seen import Seen, can_look
+from ._penalise.seen import Seen
 from ._penalise.snapshot import snapshot_and_call
+from ._tracing import can_look
 
 
 def consistency_term(
@@ -84,10 +85,10 @@ def consistency_term(
     (scores, features), (other_scores, other_features) = (
         _scores_and_features(critic, real.detach(), options) for _ in range(2)
     )
-    apart = (scores - other_scores).reshape(len(real), -1)
+    apart = (scores - other_scores).reshape(real.shape[0], -1)
     cost = apart.square().sum(1) if distance == "squared" else _length(apart)
     if features is not None and other_features is not None:
-        apart = (features - other_features).reshape(len(real), -1)
+        apart = (features - other_features).reshape(real.shape[0], -1)
         cost = cost + feature_weight * (
             apart.square().mean(1) if distance == "squared" else _length(apart)
         )
@@ -177,7 +178,7 @@ def approximate_r1(
     module = module_of(critic) if module is None else module
 
     def scores_of(samples: Tensor) -> Tensor:
-        return _scores_and_features(critic, samples, options)[0].reshape(len(samples), -1)
+        return _scores_and_features(critic, samples, options)[0].reshape(samples.shape[0], -1)
 
     begin, scores = snapshot_and_call(module, clean, lambda _: scores_of(clean))
     begin.restore()

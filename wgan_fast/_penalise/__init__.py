@@ -80,9 +80,9 @@ def penalise(
     def evaluate(piece: slice, *, again: bool = False, arguments: Arguments = given) -> Evaluated:
         rows = piece if chosen is None else chosen[piece]
         x = points(rows).requires_grad_()
-        if len(x) < batch:
+        if x.shape[0] < batch:
             arguments = slice_arguments(arguments, rows, batch, shared)
-        if len(x) == count:
+        if x.shape[0] == count:
             return at(x, critic, arguments)
         with watched(without_reducer(critic) if again else critic, module, x) as called:
             return at(x, called, arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .seen import values_of
+from .._tracing import values_of
 from .warn import warn
 
 #: The mismatch is what a difference and the gradient's slope along the same way are apart, as a

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from .._torch_internals import is_compiled
-from .seen import Seen, can_look, values_of
+from .._tracing import can_look, values_of
+from .seen import Seen
 from .warn import warn
 
 #: The name of a layer, the layer, and what it returned.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from .. import ops
@@ -23,6 +25,10 @@ def cost_of(
         weight = weight / count
     elif reduction == "sum":
         weight = weight * batch / count
+    if isinstance(weight, torch.SymFloat):  # of a symbolic batch; the operators take numbers
+        of_one = replace(options, reduction="sum" if reduction == "mean" else reduction)
+        unweighed = cost_of(1.0, 1, 1, term, of_one)
+        return lambda gradients: _times(weight, unweighed(gradients))
     reduce = reduction in ("mean", "sum")
     if norm != 2:
         return functools.partial(
@@ -38,3 +44,9 @@ def cost_of(
     # On the path of every call: nothing is checked twice.
     settings = (term.target, term.one_sided, term.power, weight, reduce)
     return lambda gradients: NORM_PENALTY(as_rows(gradients), *settings, backend=backend)
+
+
+def _times(weight: torch.SymFloat, cost: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    penalty, norms = cost
+    # PyTorch's stub knows of numbers alone.
+    return torch.mul(penalty, weight), norms  # type: ignore[call-overload]

@@ -71,7 +71,7 @@ def input_gradients(
     memory = memory_of(critic, module)
     prune = prune and create_graph
     if prune:
-        call = EfficientDoubleBackward(profile_of(critic, module, memory), points)
+        call = EfficientDoubleBackward(profile_of(critic, module, memory, points), points)
     else:
         call = NoticingHooks()
     with batch_norm.watching(critic, module, memory), call:

@@ -32,6 +32,7 @@ from .._torch_internals import (
     saved_tensors,
     transforms_active,
 )
+from .._tracing import can_look
 from ..second_order._graph import leading_to, nodes_of
 
 #: The critics in whose graphs nothing was found. They are not looked through again.
@@ -116,7 +117,7 @@ def _notice(lost: list[bool], grad_inputs: Any, grad_outputs: Any) -> None:
 
 
 def _may_be_nonzero(grad: Tensor) -> bool:
-    return grad.layout != torch.strided or bool(grad.any())
+    return grad.layout != torch.strided or not can_look(grad) or bool(grad.any())
 
 
 def _refuse(message: str, _: Any) -> None:

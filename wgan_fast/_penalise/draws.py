@@ -8,6 +8,7 @@ place: processes that began with one seed go on with one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ def draw_factors(generator: torch.Generator | None, samples: Tensor) -> Tensor:
     in float32."""
     device = _quiet_device(generator, samples)
     count = samples.shape[0]
-    drawn = torch.rand(count, generator=generator, dtype=torch.float32, device=device)
+    drawn = torch.rand(count, **_given(generator), dtype=torch.float32, device=device)
     if samples.device != device:
         drawn = drawn.to(samples.device, non_blocking=True)
     return spread_like(drawn.double() if samples.dtype == torch.float64 else drawn, samples)
@@ -71,8 +72,13 @@ def _draw_like(
     draw: Callable[..., Tensor], samples: Tensor, generator: torch.Generator | None
 ) -> Tensor:
     device = samples.device if generator is None else _device_of(generator, samples)
-    drawn = draw(samples.shape, generator=generator, dtype=samples.dtype, device=device)
+    drawn = draw(samples.shape, **_given(generator), dtype=samples.dtype, device=device)
     return spread_like(drawn.to(samples.device), samples)
+
+
+def _given(generator: torch.Generator | None) -> dict[str, Any]:
+    """The keyword, if there is a generator: with None, PyTorch takes no symbolic shapes."""
+    return {} if generator is None else {"generator": generator}
 
 
 def size_of_subset(subset: float, batch: int) -> int:

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from .._tracing import can_look
 from .agreement import check_agreement
 from .chunks import Once
 from .critic import check_scores, input_gradients
 from .options import FiniteDifference
-from .seen import can_look
 from .snapshot import snapshot_and_call
 
 #: The default step. A smaller one drowns in rounding, a larger one sees the critic's curvature:
@@ -89,14 +89,16 @@ def penalty_by_differences(
         begin.restore()
         scores = critic(x.to(points.dtype), *args, **kwargs)
         check_scores(scores, points)
-        return scores.reshape(len(points), -1)
+        return scores.reshape(points.shape[0], -1)
 
     sides = scores_at(points + move), scores_at(points - move)
     after, before = (scores.to(weights.dtype).sum(1) for scores in sides)
     differences = (after - before) / (2 * reach)
     if can_look(points):
         dtype = weights.dtype
-        along = (gradients.detach().to(dtype) * slopes.to(dtype)).reshape(len(points), -1).sum(1)
+        along = (
+            (gradients.detach().to(dtype) * slopes.to(dtype)).reshape(points.shape[0], -1).sum(1)
+        )
         size = sum(scores.detach().abs().to(dtype).sum(1) for scores in sides) / (2 * reach)
         check_agreement(
             along / weights,

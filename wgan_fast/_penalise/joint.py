@@ -116,7 +116,7 @@ class Form:
         parts = cast(Any, torch.split_with_sizes_copy(points, self._sizes, 1))
         return self._hold(
             # No view that can be spared: it would be two more functions in each backward pass.
-            part if len(shape) == 1 else part.view(len(points), *shape)
+            part if len(shape) == 1 else part.view(points.shape[0], *shape)
             for part, shape in zip(parts, self._shapes, strict=True)
         )
 

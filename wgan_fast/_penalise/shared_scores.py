@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .._per_critic import memory_of
 from .._torch_internals import forward_mode_active, input_gradient, transforms_active
+from .._tracing import can_look
 from ..second_order._adding_functions import ChangedInPlaceError
 from ..second_order._profile import Profile, profile_of
 from ..second_order._thresholds import thresholds_apply
@@ -26,7 +27,6 @@ from ..second_order.prune import cut, with_zero_gradients
 from . import batch_norm
 from .critic import NOT_CONNECTED, check_scores
 from .double_backward_errors import input_gradient_to_differentiate
-from .seen import can_look
 from .underflow import warn_of_underflow
 
 #: How the loss of a critic's scores is differentiated: by the penalty's double backward,
@@ -76,7 +76,7 @@ def scores_and_gradients(
     """
     create_graph = torch.is_grad_enabled()
     memory = memory_of(critic, module)
-    profile = profile_of(critic, module, memory)
+    profile = profile_of(critic, module, memory, points)
     prune = prune and create_graph
     why_not = _why_not_shared(points, profile) if prune else "nothing is cut"
     recording = None if why_not else RecordingConstants()
@@ -94,7 +94,10 @@ def scores_and_gradients(
     if recording is not None:
         constants = _understood(recording, scores, points, hooked=call.has_hooks)
         if isinstance(constants, AddedConstants):
-            return _by_gradients(scores, points, constants)
+            scored = _by_gradients(scores, points, constants)
+            if profile is not None and scored.way == SHARED_BACKWARD and can_look(points):
+                profile.sharing_was_proved = True
+            return scored
         why_not = constants
         if profile is not None:
             profile.sharing.begin(points.shape, why_not)
@@ -116,7 +119,9 @@ def _why_not_shared(points: Tensor, profile: Profile | None) -> str:
     """Why it is not even tried; empty if it is."""
     if profile is not None and not profile.sharing.looks(points.shape):
         return profile.sharing.why(points.shape)
-    if torch.compiler.is_compiling() or transforms_active() or forward_mode_active():
+    proved = profile is not None and profile.sharing_was_proved
+    traced = torch.compiler.is_compiling() or not (can_look(points) or proved)
+    if traced or transforms_active() or forward_mode_active():
         return "the call is being traced or transformed"
     if points.dtype not in (torch.float32, torch.float64):
         return f"{points.dtype} has too few digits to prove it"
@@ -131,7 +136,7 @@ def _understood(
     """The critic's constants, or why its scores cannot be computed from its gradients."""
     if hooked:
         return "the critic has hooks, which may change gradients"
-    if scores.shape[:1] != points.shape[:1] or scores.numel() != len(points):
+    if scores.shape[:1] != points.shape[:1] or scores.numel() != points.shape[0]:
         return f"scores of shape {list(scores.shape)} are not one for each sample"
     if scores.dtype != points.dtype:
         return f"the scores are {scores.dtype}"
@@ -174,13 +179,16 @@ def _computed(
     """The scores, computed from the gradients, and what is wrong with them, if anything is."""
     gradients = adjoints[0]
     assert gradients is not None
-    rows, flat = gradients.reshape(len(points), -1), points.detach().reshape(len(points), -1)
+    rows, flat = (
+        gradients.reshape(points.shape[0], -1),
+        points.detach().reshape(points.shape[0], -1),
+    )
     terms = [torch.linalg.vecdot(rows, flat)]
     try:
         for index, contribution in constants.contributions:
             adjoint = adjoints[1 + index]
             if adjoint is not None:
-                terms.append(contribution(adjoint).reshape(len(points), -1).sum(1))
+                terms.append(contribution(adjoint).reshape(points.shape[0], -1).sum(1))
     except ChangedInPlaceError:
         return scores, "a constant has been changed in place since it was added"
     value = torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]

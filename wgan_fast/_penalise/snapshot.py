@@ -8,8 +8,9 @@ from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 
+from .._tracing import can_look, is_traced
 from .randomness import Randomness
-from .seen import Seen, can_look
+from .seen import Seen
 from .state import State
 
 T = TypeVar("T")
@@ -25,9 +26,14 @@ class Snapshot:
         module: whose state to keep, if it is known; see :class:`State`.
         samples: of PyTorch's random generators, those of the CPU are kept, of the device that these
             lie on, and of the devices of the module's parameters.
+
+    Raises:
+        RuntimeError: where calls are recorded, to be repeated: what is set back here would not be.
     """
 
     def __init__(self, module: nn.Module | None, samples: Tensor) -> None:
+        if is_traced(samples):
+            raise RuntimeError(_NOT_RECORDED)
         self._module = module
         self._samples = samples.detach()[:0]  # for its device
         self.state = State(module)
@@ -59,6 +65,13 @@ class Snapshot:
         finally:
             now.restore()
 
+
+_NOT_RECORDED = (
+    "chunk_size, finite differences and approximate_r1 call the critic several times, and set its "
+    "state and the random generators back in between, which make_fx cannot record. "
+    "Leave chunk_size out, take double_backward='pruned' or 'plain', and r1_penalty in place of "
+    "approximate_r1; or call the penalty outside of the function that is recorded"
+)
 
 #: The critics whose first call may have set their weights.
 _called = Seen()

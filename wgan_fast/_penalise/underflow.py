@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .._per_critic import Memory, PerCritic
-from .seen import can_look
+from .._tracing import can_look
 from .warn import warn
 
 #: The critics that were looked at: a device is waited for, once.

@@ -61,12 +61,12 @@ def interpolate(real: Tensor, fake: Tensor, epsilon: Tensor, *, backend: str = "
 
 def _check(real: Tensor, fake: Tensor, epsilon: Tensor) -> None:
     check_pair(real, fake)
-    check_vector(epsilon, "epsilon", real, len(real))
+    check_vector(epsilon, "epsilon", real, real.shape[0])
 
 
 def _check_backward(grad: Tensor, epsilon: Tensor) -> None:
     check_samples(grad, "grad")
-    check_vector(epsilon, "epsilon", grad, len(grad))
+    check_vector(epsilon, "epsilon", grad, grad.shape[0])
 
 
 def mix(real: Tensor, fake: Tensor, epsilon: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def _slope_in_epsilon(grad: Tensor, real: Tensor, fake: Tensor) -> Tensor:
     """How each sample's mixing factor changes the result in the direction of ``grad``: ``[B]``."""
     dtype = compute_dtype(grad.dtype)
     change = grad.to(dtype) * (real.to(dtype) - fake.to(dtype))
-    return change.reshape(len(grad), -1).sum(1)
+    return change.reshape(grad.shape[0], -1).sum(1)
 
 
 class _Interpolate(torch.autograd.Function):

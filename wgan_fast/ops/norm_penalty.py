@@ -105,7 +105,7 @@ def _check_backward(
     *settings: Any,
 ) -> None:
     check_samples(gradients, "gradients")
-    batch, reduce = len(gradients), settings[-1]
+    batch, reduce = gradients.shape[0], settings[-1]
     check_vector(norms, "norms", gradients, batch)
     check_vector(grad_penalty, "grad_penalty", gradients, 1 if reduce else batch)
     if grad_norms is not None:
@@ -114,7 +114,7 @@ def _check_backward(
 
 def norms_of(gradients: Tensor) -> Tensor:
     """Each sample's norm, ``[B]``, float64, without over- or underflow of the squares."""
-    rows = gradients.reshape(len(gradients), -1).to(torch.float64)
+    rows = gradients.reshape(gradients.shape[0], -1).to(torch.float64)
     if gradients.dtype == torch.float64:  # the squares of all others fit into float64
         largest = rows.abs().amax(1, keepdim=True)
         usable = (largest > 0) & (largest < torch.inf)
@@ -212,7 +212,7 @@ class _NormPenalty(torch.autograd.Function):
 
 
 def _fake(gradients: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
-    norms = gradients.new_empty(len(gradients), dtype=compute_dtype(gradients.dtype))
+    norms = gradients.new_empty(gradients.shape[0], dtype=compute_dtype(gradients.dtype))
     return (norms.new_empty(()) if settings[-1] else torch.empty_like(norms)), norms
 
 

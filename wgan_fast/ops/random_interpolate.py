@@ -81,7 +81,7 @@ def drawn_epsilon(real: Tensor, seed: Tensor, first_sample: int = 0) -> Tensor:
 
 
 def _drawn(samples: Tensor, seed: Tensor, first_sample: int) -> Tensor:
-    epsilon = uniform_epsilon(seed, len(samples), first_sample, samples.device)
+    epsilon = uniform_epsilon(seed, samples.shape[0], first_sample, samples.device)
     return spread_like(epsilon.to(compute_dtype(samples.dtype)), samples)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .._per_critic import Memory, PerCritic, behind_partials
+from .._tracing import has_symbolic_shape
 from ._layer import Replacing
 from ._thresholds import thresholds_apply
 from ._walk import Walk
@@ -77,6 +78,8 @@ class Profile:
         self._cutting = Patience()
         #: Whether scores may be computed from gradients; see ``added_constants.py``.
         self.sharing = Patience()
+        #: Whether they were, and a call proved that they may be.
+        self.sharing_was_proved = False
 
     def may_replace(self, points: Tensor) -> bool:
         """Whether one of the critic's layers may be worth replacing, as far as is known."""
@@ -136,9 +139,14 @@ def _pays(walk: Walk, points: Tensor, multiplications: float) -> bool:
 _profiles: PerCritic[Profile] = PerCritic()
 
 
-def profile_of(critic: Any, module: torch.nn.Module | None, memory: Memory) -> Profile | None:
-    """The profile in what is known of a critic; None where there is nothing to know it by."""
+def profile_of(
+    critic: Any, module: torch.nn.Module | None, memory: Memory, points: Tensor | None = None
+) -> Profile | None:
+    """The profile in what is known of a critic; None where there is nothing to know it by, or
+    where nothing can be learnt, as it is called at points of a symbolic shape."""
     if module is None and not hasattr(behind_partials(critic), "__code__"):
+        return None
+    if points is not None and has_symbolic_shape(points):
         return None
     profile = _profiles.get(memory)
     if profile is None:

@@ -129,7 +129,7 @@ class RecordingConstants(TorchFunctionMode):
                 continue
             call = self._calls.get(node)
             before = (
-                self._through(node, len(points), found.leading)
+                self._through(node, points.shape[0], found.leading)
                 if call is None
                 else self._through_call(node, call, points, found)
             )
@@ -165,7 +165,7 @@ class RecordingConstants(TorchFunctionMode):
         before: list[Node] = []
         for operand in call.operands:
             if operand.node is not None and operand.node in found.leading:
-                if not call.keeps_samples_apart(operand, len(points)):
+                if not call.keeps_samples_apart(operand, points.shape[0]):
                     return f"{type(node).__name__} may mix the samples of the batch"
                 before.append(operand.node)
             elif operand.contribution is None:

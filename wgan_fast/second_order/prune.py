@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from .._torch_internals import is_batched, node_type
+from .._torch_internals import node_type
+from .._tracing import can_look
 from ._walk import ZERO, Cuts, Stranded, Walk, find_cuts
 
 #: A gradient function's own mark that it was hooked before.
@@ -161,7 +162,7 @@ def _is_trusted(
     dropped = [grad_inputs[i] for i in ZERO[kind] if i < len(grad_inputs)]
     dropped = [grad for grad in dropped if grad is not None]
     arrived = [grad for grad in grad_outputs if grad is not None]
-    if not dropped or not all(map(_can_be_looked_at, (*dropped, *arrived))):
+    if not dropped or not can_look(*dropped, *arrived):
         return True  # for now
     if any(map(_has_values, dropped)):
         del ZERO[kind]
@@ -180,17 +181,6 @@ def _is_trusted(
 
 def _has_values(grad: Tensor) -> bool:
     return bool(grad.count_nonzero())
-
-
-def _can_be_looked_at(grad: Tensor) -> bool:
-    """Whether there are values: not while tracing, and not while a CUDA graph is captured."""
-    return (
-        type(grad) is Tensor
-        and not grad.is_meta
-        and not torch.compiler.is_compiling()
-        and not is_batched(grad)
-        and not (grad.is_cuda and torch.cuda.is_current_stream_capturing())
-    )
 
 
 def with_zero_gradients(results: Sequence[Tensor], stranded: Sequence[Stranded]) -> list[Tensor]:
