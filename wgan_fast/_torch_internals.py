@@ -143,6 +143,26 @@ def is_compiled(critic: Any) -> bool:
     return any(getattr(critic, name, None) is not None for name in _COMPILED)
 
 
+# torch.compiler.disable, which would import the whole compiler, does the same as these: a function
+# that does so when it is called first, and the marks by which Dynamo knows it.
+_disable_dynamo = _find("_compile._disable_dynamo")
+
+
+def left_to_eager_mode(function: Callable[..., Any], why: str) -> Callable[..., Any]:
+    """The function, before which ``torch.compile`` ends its graph, and tells why if it must not."""
+    if _disable_dynamo is None:
+        return torch.compiler.disable(function, reason=why)
+    left: Any = _disable_dynamo(function)
+    left._torchdynamo_disable, left._torchdynamo_disable_msg = True, why
+    return left
+
+
+def dynamo_differentiates() -> bool:
+    """Whether Dynamo, which is tracing this, records ``torch.autograd.grad`` as well: a setting,
+    from PyTorch 2.13 on."""
+    return getattr(torch._dynamo.config, "trace_autograd_ops", False)
+
+
 # Transforms of torch.func wrap tensors: their graphs cannot be cut, their tensors not replaced.
 _transforms_active = _find("_C._are_functorch_transforms_active")
 

@@ -2,10 +2,78 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor
 
-from ._torch_internals import is_batched, is_fake, is_recorded_by_proxies, transforms_active
+from ._torch_internals import (
+    dynamo_differentiates,
+    is_batched,
+    is_fake,
+    is_recorded_by_proxies,
+    left_to_eager_mode,
+    transforms_active,
+)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def breaks_graphs(function: Function) -> Function:
+    """A penalty that ``torch.compile``, tracing its caller, leaves to eager mode.
+
+    Dynamo ends its graph before the call, and begins another one after it: what was compiled has no
+    double backward. Where it records that, too (``torch._dynamo.config.trace_autograd_ops``), it
+    is let in, and finds plain PyTorch.
+    """
+    return _left_to_eager_mode(function, _can_be_traced)
+
+
+def always_breaks_graphs(function: Function) -> Function:
+    """The same for what changes a state or sets it back, which is never traced."""
+    return _left_to_eager_mode(function, lambda _: False)
+
+
+def _left_to_eager_mode(
+    function: Function, can_be_traced: Callable[[Mapping[str, Any]], bool]
+) -> Function:
+    eagerly = left_to_eager_mode(function, _WHY_EAGERLY)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            if torch.compiler.is_exporting():
+                raise RuntimeError(_WHY_NOT_EXPORTED)
+            if torch.compiler.is_dynamo_compiling() and not can_be_traced(kwargs):
+                return eagerly(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+_WHY_EAGERLY = (
+    "wgan_fast differentiates the critic twice, which a graph of torch.compile cannot be. Leave "
+    "out fullgraph=True, or call the penalty outside of the compiled function. From PyTorch 2.13 "
+    "on, torch._dynamo.config.trace_autograd_ops = True lets it be compiled, together with the "
+    "gradients of the loss, without chunk_size, finite differences, approximate_r1, Lazy and "
+    "Penalty(every=...)"
+)
+_WHY_NOT_EXPORTED = (
+    "torch.export cannot record a penalty, which is a gradient to be differentiated again. Export "
+    "the critic alone; or record loss and gradients with "
+    "torch.fx.experimental.proxy_tensor.make_fx"
+)
+
+
+def _can_be_traced(kwargs: Mapping[str, Any]) -> bool:
+    """Whether nothing but the critic's forward and backward passes is asked for."""
+    if not dynamo_differentiates() or kwargs.get("chunk_size") is not None:
+        return False
+    if kwargs.get("double_backward", "plain") not in ("pruned", "plain", "exact"):
+        return False
+    return all(getattr(kwargs.get(name), "every", 1) == 1 for name in ("gp", "r1", "r2"))
 
 
 def can_look(*tensors: Tensor) -> bool:

@@ -14,6 +14,7 @@ from ._penalise.joint import Samples, joined, joined_pair
 from ._penalise.options import DoubleBackward, Options, Term
 from ._penalise.points import interpolates
 from ._penalise.step import Due, Step
+from ._tracing import breaks_graphs
 from .lazy import Turns
 from .losses import (
     gan_critic_loss,
@@ -157,6 +158,7 @@ def critic_loss(
 ) -> tuple[Tensor, CriticLossParts]: ...
 
 
+@breaks_graphs
 def critic_loss(
     critic: Critic,
     real: Samples,

@@ -12,6 +12,7 @@ from ._penalise import penalise
 from ._penalise.joint import Samples, joined_pair
 from ._penalise.options import Options, Term
 from ._penalise.points import interpolates, samples_as_points
+from ._tracing import always_breaks_graphs
 
 
 class GradientNorms(NamedTuple):
@@ -22,6 +23,7 @@ class GradientNorms(NamedTuple):
     interpolates: Tensor
 
 
+@always_breaks_graphs
 @torch.no_grad()
 def gradient_norms(
     critic: Callable[..., Tensor],

@@ -13,6 +13,7 @@ from ._penalise import checks, penalise
 from ._penalise.joint import Samples, joined_pair
 from ._penalise.options import DoubleBackward, Keywords, Options, Term
 from ._penalise.points import interpolates
+from ._tracing import breaks_graphs
 
 
 @overload
@@ -45,6 +46,7 @@ def fast_gradient_penalty(
 ) -> tuple[Tensor, Tensor]: ...
 
 
+@breaks_graphs
 def fast_gradient_penalty(
     critic: Callable[..., Tensor],
     real: Samples,

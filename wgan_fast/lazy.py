@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ._penalise import checks, draws
 from ._penalise.joint import first_tensor
+from ._tracing import always_breaks_graphs
 
 
 class Turns:
@@ -105,6 +106,7 @@ class Lazy(Turns):
         super().__init__(every)
         self._last: _Call | None = None
 
+    @always_breaks_graphs
     def __call__(self, penalty: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """``every * penalty(*args, **kwargs)`` if it is its turn, otherwise a zero."""
         its_turn = self.take_turn()

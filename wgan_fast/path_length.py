@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from ._penalise import checks, draws
+from ._penalise.double_backward_errors import check_not_compiled
+from ._tracing import always_breaks_graphs, breaks_graphs
 from .second_order import prune_zero_paths
 
 
@@ -41,6 +43,7 @@ def path_length_penalty(
 ) -> tuple[Tensor, Tensor]: ...
 
 
+@breaks_graphs
 def path_length_penalty(
     images: Tensor,
     latents: Tensor,
@@ -181,6 +184,7 @@ class PathLength(torch.nn.Module):
         self.double_backward = double_backward
         self.register_buffer("mean", torch.zeros(()))
 
+    @always_breaks_graphs
     def forward(
         self,
         images: Tensor,
@@ -225,6 +229,8 @@ def _path_lengths(
     else:
         _check_noise(noise, images, generator)
     create_graph = torch.is_grad_enabled()
+    if create_graph and not torch.compiler.is_dynamo_compiling():
+        check_not_compiled(images, "images", "the generator that torch.compile was given")
     (gradients,) = torch.autograd.grad(
         images,
         latents,

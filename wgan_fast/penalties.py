@@ -17,6 +17,7 @@ from ._penalise import checks, draws, penalise
 from ._penalise.joint import Samples, joined, joined_pair
 from ._penalise.options import Keywords, KeywordsOfMaximum, Shared, Term, options_of
 from ._penalise.points import interpolates, samples_as_points
+from ._tracing import breaks_graphs
 
 Critic = Callable[..., Tensor]
 #: The penalty, or with ``return_norms`` the penalty and the norms.
@@ -45,6 +46,7 @@ def r1_penalty(
 ) -> tuple[Tensor, Tensor]: ...
 
 
+@breaks_graphs
 def r1_penalty(
     critic: Critic, real: Samples, *, gamma: float = 10.0, **shared: Unpack[Shared]
 ) -> Result:
@@ -96,6 +98,7 @@ def r2_penalty(
 ) -> tuple[Tensor, Tensor]: ...
 
 
+@breaks_graphs
 def r2_penalty(
     critic: Critic, fake: Samples, *, gamma: float = 10.0, **shared: Unpack[Shared]
 ) -> Result:
@@ -150,6 +153,7 @@ def dragan_penalty(
 ) -> tuple[Tensor, Tensor]: ...
 
 
+@breaks_graphs
 def dragan_penalty(
     critic: Critic,
     real: Samples,
@@ -229,6 +233,7 @@ def wgan_div_penalty(
 ) -> tuple[Tensor, Tensor]: ...
 
 
+@breaks_graphs
 def wgan_div_penalty(
     critic: Critic,
     real: Samples,
@@ -300,6 +305,7 @@ def max_gradient_penalty(
 ) -> tuple[Tensor, Tensor]: ...
 
 
+@breaks_graphs
 def max_gradient_penalty(
     critic: Critic,
     real: Samples,

@@ -11,9 +11,10 @@ from typing_extensions import Unpack
 
 from ._penalise import checks
 from ._penalise.cost import cost_of
-from ._penalise.double_backward_errors import check_constant
+from ._penalise.double_backward_errors import check_constant, check_not_compiled
 from ._penalise.joint import Samples, entries_of, joint
 from ._penalise.options import Options, Term
+from ._tracing import breaks_graphs
 from .second_order import prune_zero_paths
 
 
@@ -64,6 +65,7 @@ def gradient_penalty_of(
 ) -> tuple[Tensor, Tensor]: ...
 
 
+@breaks_graphs
 def gradient_penalty_of(
     scores: Tensor,
     inputs: Samples,
@@ -152,6 +154,7 @@ def r1_penalty_of(
 ) -> tuple[Tensor, Tensor]: ...
 
 
+@breaks_graphs
 def r1_penalty_of(
     scores: Tensor, real: Samples, *, gamma: float = 10.0, **shared: Unpack[SharedOfScores]
 ) -> Result:
@@ -228,6 +231,9 @@ def joint_gradients(scores: Any, inputs: dict[str, Tensor], batch: int, *, prune
             "torch.no_grad(), or detached?"
         )
     create_graph = torch.is_grad_enabled()
+    recorded = create_graph and not torch.compiler.is_dynamo_compiling()
+    if recorded:
+        check_not_compiled(scores, "scores", "critic_loss, which calls the critic itself")
     found: Sequence[Tensor | None] = torch.autograd.grad(
         scores,
         tensors,
@@ -245,7 +251,7 @@ def joint_gradients(scores: Any, inputs: dict[str, Tensor], batch: int, *, prune
         torch.zeros_like(tensor) if gradient is None else gradient
         for gradient, tensor in zip(found, tensors, strict=True)
     ]
-    if create_graph and not any(gradient.requires_grad for gradient in gradients):
+    if recorded and not any(gradient.requires_grad for gradient in gradients):
         check_constant(scores, tensors, hooked=False)
     # Pruned after they were joined: those that are pruned together are to be used together.
     together = gradients[0] if len(gradients) == 1 else joint(gradients)

@@ -14,7 +14,7 @@ from ._penalise.joint import Samples, joined
 from ._penalise.options import Options
 from ._penalise.seen import Seen
 from ._penalise.snapshot import snapshot_and_call
-from ._tracing import can_look
+from ._tracing import always_breaks_graphs, can_look
 
 
 def consistency_term(
@@ -95,6 +95,7 @@ def consistency_term(
     return lambda_ct * _reduced((cost - margin).clamp_min(0), reduction)
 
 
+@always_breaks_graphs
 def approximate_r1(
     critic: Callable[..., Tensor],
     real: Samples,

@@ -43,10 +43,6 @@ def penalise(
     Returns:
         The penalty, or ``(penalty, norms)``, as the options say.
     """
-    if torch.compiler.is_compiling() and (options.chunk_size or options.finite_difference):
-        # They look at states and values at every turn. The critic may be compiled itself.
-        eagerly: Any = torch.compiler.disable(penalise)
-        return eagerly(critic, points, batch, weight, term, options)
     check_critic(critic)
     module = module_of(critic) if options.module is None else options.module
     checks.check_inference_mode()

@@ -88,7 +88,8 @@ def check_chunk_size(chunk_size: Any) -> None:
 
 
 def check_inference_mode() -> None:
-    if torch.is_inference_mode_enabled():
+    # Dynamo cannot tell, and PyTorch says itself that there are no gradients.
+    if not torch.compiler.is_dynamo_compiling() and torch.is_inference_mode_enabled():
         raise RuntimeError(
             "a gradient penalty needs gradients, which torch.inference_mode() rules out; use "
             "torch.no_grad() to get the value without a graph"

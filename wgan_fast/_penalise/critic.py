@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .._per_critic import behind_partials, memory_of
 from .._torch_internals import input_gradient
@@ -68,6 +69,10 @@ def input_gradients(
         RuntimeError: if the result ought to have a graph, but the critic's backward pass makes
             none. Where it makes one that cannot be differentiated, that is raised by whoever tries.
     """
+    if torch.compiler.is_dynamo_compiling():
+        return plain_scores_and_gradients(
+            critic, points, args, kwargs, create_graph=create_graph, per_sample=per_sample
+        )[1]
     memory = memory_of(critic, module)
     prune = prune and create_graph
     if prune:
@@ -90,6 +95,28 @@ def input_gradients(
     if create_graph:
         warn_of_underflow(memory, scores, points, gradients)
     return call.prune(gradients) if isinstance(call, EfficientDoubleBackward) else gradients
+
+
+def plain_scores_and_gradients(
+    critic: Callable[..., Any],
+    points: Tensor,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    create_graph: bool,
+    per_sample: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The scores, and their gradients as :func:`input_gradients` returns them, by nothing but what
+    every user of PyTorch would write: this is what compilers trace."""
+    with sdpa_kernel(SDPBackend.MATH):  # the fused attention has no double backward
+        scores = critic(points, *args, **kwargs)
+    check_scores(scores, points, per_sample=per_sample)
+    if not scores.requires_grad:
+        raise ValueError(NOT_CONNECTED)
+    (gradients,) = torch.autograd.grad(
+        scores, points, torch.ones_like(scores), create_graph=create_graph
+    )
+    return scores, gradients
 
 
 NOT_CONNECTED = (

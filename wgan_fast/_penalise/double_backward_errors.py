@@ -46,6 +46,7 @@ def input_gradient_to_differentiate(
     *,
     hooked: bool,
     pruned: bool,
+    by_differences: str = 'double_backward="finite_difference"',
 ) -> Tensor | None:
     """The gradient of the sum of the scores, with a graph that can be differentiated, or tells why.
 
@@ -55,6 +56,7 @@ def input_gradient_to_differentiate(
         points: where it was called.
         hooked: whether the critic put hooks on its tensors.
         pruned: whether attention and recurrent networks are called by backends that have one.
+        by_differences: how to do without, as errors suggest it.
 
     Returns:
         ``[B, *]``, or None if the scores do not depend on ``points``.
@@ -65,7 +67,7 @@ def input_gradient_to_differentiate(
     if _fine.get(memory) or transforms_active():
         gradients = input_gradient(scores, points, create_graph=True)
     else:
-        gradients, fine = _looked_through(scores, points, pruned)
+        gradients, fine = _looked_through(scores, points, pruned, by_differences)
         if fine:
             _fine.put(memory, True)
     if gradients is not None and not gradients.requires_grad:
@@ -73,7 +75,9 @@ def input_gradient_to_differentiate(
     return gradients
 
 
-def _looked_through(scores: Tensor, points: Tensor, pruned: bool) -> tuple[Tensor | None, bool]:
+def _looked_through(
+    scores: Tensor, points: Tensor, pruned: bool, by_differences: str
+) -> tuple[Tensor | None, bool]:
     """The input gradient, which refuses to be differentiated where that is impossible or wrong.
 
     And whether it is possible, which is unknown of a gradient without a graph.
@@ -85,14 +89,14 @@ def _looked_through(scores: Tensor, points: Tensor, pruned: bool) -> tuple[Tenso
         except RuntimeError as error:
             if "donated buffer" not in str(error):
                 raise
-            raise RuntimeError(_message(_COMPILED, pruned)) from error
+            raise RuntimeError(_message(_COMPILED, pruned, by_differences)) from error
     if gradients is None or gradients.grad_fn is None:
         return gradients, False
     obstacles = list(_obstacles(nodes, points, gradients))
     if lost:
         obstacles.append((gradients.grad_fn, _LOST))
     for node, cause in obstacles:
-        node.register_prehook(functools.partial(_refuse, _message(cause, pruned)))
+        node.register_prehook(functools.partial(_refuse, _message(cause, pruned, by_differences)))
     return gradients, not obstacles
 
 
@@ -124,9 +128,9 @@ def _refuse(message: str, _: Any) -> None:
     raise RuntimeError(message)
 
 
-def _message(cause: str, pruned: bool) -> str:
+def _message(cause: str, pruned: bool, by_differences: str) -> str:
     """What stands in the way of a double backward, and the ways around it."""
-    ways = ['double_backward="finite_difference"']
+    ways = [by_differences]
     if not pruned:
         ways.append('double_backward="pruned", which knows other ways for some layers')
     if cause is _COMPILED:
@@ -137,6 +141,16 @@ def _message(cause: str, pruned: bool) -> str:
         f"the critic cannot be differentiated twice, which the gradient of its penalty asks for: "
         f"{cause}. Take {', or '.join(ways)}"
     )
+
+
+def check_not_compiled(result: Tensor, name: str, instead: str) -> None:
+    """What is to be differentiated twice must not come out of a graph of ``torch.compile``."""
+    function = None if result.grad_fn is None else function_of(result.grad_fn)
+    if function is not None and function.__module__.startswith(_COMPILED_MODULE):
+        raise RuntimeError(
+            f"{name} must not be computed by what was compiled: {_COMPILED}, "
+            f"which a penalty is. Compute them outside of it, or take {instead}"
+        )
 
 
 def check_constant(scores: Tensor, points: Sequence[Tensor], *, hooked: bool) -> None:
@@ -163,6 +177,7 @@ def _is_foreign(node: Node) -> bool:
     return node_type(type(node).__name__) is not type(node)
 
 
+_COMPILED_MODULE = "torch._functorch."
 _COMPILED = "torch.compile with aot_autograd does not currently support double backward"
 _LOST = "it has a function whose backward pass lost the graph, by a detach() or a no_grad()"
 _ONCE = "it has a function whose backward pass was marked with @once_differentiable"
@@ -181,7 +196,7 @@ def _obstacles(nodes: list[Node], points: Tensor, gradients: Tensor) -> Iterator
     assert first is not None
     for node in nodes_of(gradients):
         function = function_of(node)
-        if function is not None and function.__module__.startswith("torch._functorch."):
+        if function is not None and function.__module__.startswith(_COMPILED_MODULE):
             yield node, _COMPILED
         elif function is None and type(node) is _NOT_IMPLEMENTED:
             yield node, _own_words(node)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .. import ops
@@ -34,7 +35,7 @@ def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Op
         drawing = options.generator is not None and options.subset is not None
         factors = checks.check_epsilon(epsilon, real, None if drawing else options.generator)
     elif options.first_sample is None and (
-        backend == "pytorch" or (backend == "auto" and not ops.has_kernels(real))
+        backend == "pytorch" or (backend == "auto" and not _has_kernels(real))
     ):
         drawn = draws.draw_factors(options.generator, real)
         real = as_rows(real)
@@ -59,6 +60,11 @@ def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Op
     )
 
 
+def _has_kernels(samples: Tensor) -> bool:
+    """Whether there are kernels to draw with; what Dynamo traces is plain PyTorch."""
+    return not torch.compiler.is_dynamo_compiling() and ops.has_kernels(samples)
+
+
 def detached(samples: Tensor) -> Tensor:
     """The samples without a graph; themselves if they have none."""
     return samples.detach() if samples.requires_grad else samples
@@ -66,5 +72,11 @@ def detached(samples: Tensor) -> Tensor:
 
 def samples_as_points(samples: Tensor) -> Points:
     """The samples themselves as points."""
-    points = samples.clone() if samples.is_inference() else samples.detach()
-    return functools.partial(part_of, points)
+    return functools.partial(part_of, to_require_gradients(samples))
+
+
+def to_require_gradients(samples: Tensor) -> Tensor:
+    """The samples without a graph, and with no other flag than their own to require a gradient."""
+    if torch.compiler.is_dynamo_compiling() or not samples.is_inference():
+        return samples.detach()
+    return samples.clone()

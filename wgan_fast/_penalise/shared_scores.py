@@ -25,7 +25,7 @@ from ..second_order.added_constants import AddedConstants, RecordingConstants
 from ..second_order.context import EfficientDoubleBackward, NoticingHooks
 from ..second_order.prune import cut, with_zero_gradients
 from . import batch_norm
-from .critic import NOT_CONNECTED, check_scores
+from .critic import NOT_CONNECTED, check_scores, plain_scores_and_gradients
 from .double_backward_errors import input_gradient_to_differentiate
 from .underflow import warn_of_underflow
 
@@ -75,6 +75,11 @@ def scores_and_gradients(
         As :func:`wgan_fast._penalise.critic.input_gradients`.
     """
     create_graph = torch.is_grad_enabled()
+    if torch.compiler.is_dynamo_compiling():
+        scores, gradients = plain_scores_and_gradients(
+            critic, points, args, kwargs, create_graph=create_graph
+        )
+        return Scored(scores, gradients, f"{SHARED_FORWARD}: {_TRACED}")
     memory = memory_of(critic, module)
     profile = profile_of(critic, module, memory, points)
     prune = prune and create_graph
@@ -106,7 +111,12 @@ def scores_and_gradients(
         scores = scores.detach()
     else:
         gradients = input_gradient_to_differentiate(
-            memory, scores, points, hooked=call.has_hooks, pruned=prune
+            memory,
+            scores,
+            points,
+            hooked=call.has_hooks,
+            pruned=prune,
+            by_differences=_BY_DIFFERENCES,
         )
     if gradients is None:
         raise ValueError(NOT_CONNECTED)
@@ -115,14 +125,20 @@ def scores_and_gradients(
     return Scored(scores, gradients, f"{SHARED_FORWARD}: {why_not}")
 
 
+_TRACED = "the call is being traced or transformed"
+_BY_DIFFERENCES = (
+    'r1_penalty(..., double_backward="finite_difference"), or another penalty likewise, beside a '
+    "loss of scores of its own"
+)
+
+
 def _why_not_shared(points: Tensor, profile: Profile | None) -> str:
     """Why it is not even tried; empty if it is."""
     if profile is not None and not profile.sharing.looks(points.shape):
         return profile.sharing.why(points.shape)
     proved = profile is not None and profile.sharing_was_proved
-    traced = torch.compiler.is_compiling() or not (can_look(points) or proved)
-    if traced or transforms_active() or forward_mode_active():
-        return "the call is being traced or transformed"
+    if not (can_look(points) or proved) or transforms_active() or forward_mode_active():
+        return _TRACED
     if points.dtype not in (torch.float32, torch.float64):
         return f"{points.dtype} has too few digits to prove it"
     if torch.is_autocast_enabled(points.device.type):

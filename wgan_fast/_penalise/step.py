@@ -12,7 +12,7 @@ from . import penalise
 from .cost import cost_of
 from .critic import check_scores, module_of
 from .options import Options, Term
-from .points import Points
+from .points import Points, to_require_gradients
 from .shared_scores import scores_and_gradients
 
 Critic = Callable[..., Any]
@@ -59,7 +59,7 @@ class Step:
         """The scores of some samples; and their penalty in passing, if one is due."""
         options = self.options
         args, kwargs = tuple(options.critic_args), dict(options.critic_kwargs or {})
-        x = samples.clone() if samples.is_inference() else samples.detach()
+        x = to_require_gradients(samples)
         if due is None:
             scores = critic(x, *args, **kwargs)
             check_scores(scores, x, per_sample=False)

@@ -78,6 +78,8 @@ def prune_zero_paths(gradients: Tensor | Gradients) -> Tensor | tuple[Tensor | N
         >>> critic[0].bias.grad.count_nonzero()
         tensor(0)
     """
+    if torch.compiler.is_dynamo_compiling():  # which knows no hooks of a graph
+        return gradients if isinstance(gradients, Tensor) else tuple(gradients)
     if isinstance(gradients, Tensor):
         return with_zero_gradients([gradients], cut_zero_paths([gradients]).stranded)[0]
     check_gradients(gradients)
