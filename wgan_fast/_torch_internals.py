@@ -8,6 +8,7 @@ test takes each of them away in turn; the penalty must stay what the textbook sa
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -161,6 +162,17 @@ def dynamo_differentiates() -> bool:
     """Whether Dynamo, which is tracing this, records ``torch.autograd.grad`` as well: a setting,
     from PyTorch 2.13 on."""
     return getattr(torch._dynamo.config, "trace_autograd_ops", False)
+
+
+def in_compiled_backward() -> bool:
+    """Whether this is a hook in a backward pass that compiled autograd compiles, or has compiled.
+
+    It records what the engine got, zeros among it, and lets no hook give None in their place.
+    """
+    if torch.compiler.is_compiling():
+        return True
+    compiled_autograd = sys.modules.get("torch._dynamo.compiled_autograd")  # nobody's until it is
+    return getattr(compiled_autograd, "in_compiled_autograd_region", False)
 
 
 # Transforms of torch.func wrap tensors: their graphs cannot be cut, their tensors not replaced.

@@ -16,7 +16,7 @@ from .cost import cost_of
 from .critic import check_critic, input_gradients, module_of
 from .finite_differences import penalty_by_differences
 from .options import Options, Term
-from .points import Points
+from .points import Points, requiring_gradients
 from .recomputing import without_reducer
 
 _NOTHING = contextlib.nullcontext()
@@ -75,7 +75,7 @@ def penalise(
 
     def evaluate(piece: slice, *, again: bool = False, arguments: Arguments = given) -> Evaluated:
         rows = piece if chosen is None else chosen[piece]
-        x = points(rows).requires_grad_()
+        x = requiring_gradients(points(rows))
         if x.shape[0] < batch:
             arguments = slice_arguments(arguments, rows, batch, shared)
         if x.shape[0] == count:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from .._torch_internals import transforms_active
 from ..ops._layout import as_rows, rows_like
 from ..ops.interpolate import mix_quickly
 from ..ops.random_interpolate import RANDOM_INTERPOLATE
@@ -58,6 +59,22 @@ def interpolates(real: Tensor, fake: Tensor, epsilon: Tensor | None, options: Op
     return lambda rows: ops.interpolate(
         part_of(real, rows), part_of(fake, rows), part_of(factors, rows), backend=backend
     )
+
+
+def requiring_gradients(points: Tensor) -> Tensor:
+    """The points, which have no graph, to be differentiated by."""
+    if torch.compiler.is_dynamo_compiling():
+        return points.requires_grad_()
+    try:
+        return points.requires_grad_()
+    except RuntimeError as error:
+        if not transforms_active():
+            raise
+        raise RuntimeError(
+            "a penalty must not be called inside a transform of torch.func (grad, vmap, ...), "
+            "which have gradients of their own: take torch.autograd.grad, or backward(), in place "
+            "of torch.func.grad, and a batch in place of vmap"
+        ) from error
 
 
 def _has_kernels(samples: Tensor) -> bool:

@@ -12,7 +12,7 @@ from . import penalise
 from .cost import cost_of
 from .critic import check_scores, module_of
 from .options import Options, Term
-from .points import Points, to_require_gradients
+from .points import Points, requiring_gradients, to_require_gradients
 from .shared_scores import scores_and_gradients
 
 Critic = Callable[..., Any]
@@ -66,7 +66,7 @@ class Step:
             return scores
         scored = scores_and_gradients(
             critic,
-            x.requires_grad_(),
+            requiring_gradients(x),
             args,
             kwargs,
             module=module_of(critic) if options.module is None else options.module,

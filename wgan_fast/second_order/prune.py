@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import Node
 
-from .._torch_internals import node_type
+from .._torch_internals import in_compiled_backward, node_type
 from .._tracing import can_look
 from ._walk import ZERO, Cuts, Stranded, Walk, find_cuts
 
@@ -128,6 +128,8 @@ def _hook(kind: type[Node]) -> Callable[[Any, Any], tuple[Tensor | None, ...]]:
     def drop(
         grad_inputs: tuple[Tensor | None, ...], grad_outputs: tuple[Tensor | None, ...]
     ) -> tuple[Tensor | None, ...]:
+        if in_compiled_backward():
+            return grad_inputs
         # Zero, unless the gradient of the loss with respect to the slope was differentiated, too.
         if kind is _PRELU and grad_outputs[1] is not None:
             return grad_inputs
@@ -138,7 +140,7 @@ def _hook(kind: type[Node]) -> Callable[[Any, Any], tuple[Tensor | None, ...]]:
     def drop_second(
         grad_inputs: tuple[Tensor | None, ...], grad_outputs: tuple[Tensor | None, ...]
     ) -> tuple[Tensor | None, ...]:
-        if kind not in _trusted:
+        if kind not in _trusted or in_compiled_backward():
             return drop(grad_inputs, grad_outputs)
         return grad_inputs[0], None
 
