@@ -26,6 +26,7 @@ root_doc = "README"
 PAGES: dict[str, list[str]] = {
     "Use": [
         "docs/which-call",
+        "docs/compilers",
         "docs/variants",
         "docs/migration",
         "docs/amp",
