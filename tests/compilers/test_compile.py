@@ -95,7 +95,7 @@ def test_every_penalty_between_graphs(name):
 
 
 @pytest.mark.parametrize("wrap", [nn.Module.train, as_lambda], ids=["module", "lambda"])
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("backend", ["aot_eager"])
 def test_the_loss_is_differentiated_outside(backend, wrap):
     net = make_critic()
     loss = loss_of("fast_gradient_penalty", net, wrap)
@@ -118,16 +118,14 @@ def test_the_loss_is_differentiated_outside(backend, wrap):
 
 @pytest.mark.parametrize(
     "keywords",
-    [{"chunk_size": 3}, {"chunk_size": 3, "reduction": "sum"}, {"double_backward": "plain"},
-     {"backend": "pytorch"}, {"backend": "reference"}],
+    [{"chunk_size": 3}, {"backend": "reference"}],
 )  # fmt: skip
 def test_keywords_between_graphs(keywords):
     net = make_critic()
     loss = loss_of("r1_penalty", net, as_lambda, **keywords)
-    scale = 8 if keywords.get("reduction") == "sum" else 1
 
     def step(*tensors):
-        value = loss(*tensors) / scale
+        value = loss(*tensors)
         value.backward()
         return value.detach()
 
