@@ -47,7 +47,8 @@ def penalise(
     module = module_of(critic) if options.module is None else options.module
     checks.check_inference_mode()
     create_graph = torch.is_grad_enabled()
-    chosen, count, expected = None, batch, float(batch)
+    chosen, count = None, batch
+    expected: float = batch  # which may be symbolic: no float(batch)
     if options.subset is not None:
         first_sample = options.first_sample
         chosen = draws.draw_subset(options.subset, batch, options.generator, first_sample)
