@@ -43,7 +43,7 @@ FORBIDDEN = {
 
 #: The modules and folders of benchmarks: each may know itself and what stands above it here.
 BENCHMARK_LAYERS = (
-    {"calls", "flops", "machine", "timing"},
+    {"calls", "counting", "flops", "machine", "timing"},
     {"problems"},
     {"contestants"},
     {"suites"},

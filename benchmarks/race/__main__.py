@@ -63,7 +63,7 @@ def merge(rows: list[Row], counted: list[Row]) -> int:
     for row in rows:
         new = found.get(key(row))
         if new is not None:
-            row |= {key: new[key] for key in COUNTS if key in new} | {"counted": new["commit"]}
+            row |= {name: new[name] for name in COUNTS if name in new} | {"counted": new["commit"]}
             merged += 1
     return merged
 

@@ -2,10 +2,10 @@
 
     python -m benchmarks.race.memory SUITE CASE CONTESTANT
 
-prints ``peak_bytes``, the bytes by which the resident memory grows at its peak during one warm call,
-above the weights, the inputs and the libraries, and the calls and bytes of another one, where they
-can be counted. The allocator hands every block from 64 KiB on back to the
-system when it is freed, for all contestants alike, so that what is resident is what is in use.
+prints ``peak_bytes``, by which the resident memory grows at its peak during one warm call, above
+the weights, the inputs and the libraries, and the calls and bytes of another one, where they can be
+counted. The allocator hands every block from 64 KiB on back to the system when it is freed, for all
+contestants alike, so that what is resident is what is in use.
 """
 
 from __future__ import annotations

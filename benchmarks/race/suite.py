@@ -40,6 +40,7 @@ PACE = {
     "overhead": (5, 8.0),
     "step": (5, 8.0),
     "steps": (5, 8.0),
+    "derivatives": (5, 8.0),
     "growth": (3, 4.0),
 }
 QUICK_PACE = (3, 0.2)
