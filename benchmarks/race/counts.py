@@ -17,10 +17,6 @@ Row = dict[str, Any]
 #: The columns.
 COUNTS = ("calls", "bytes", "passes")
 
-#: Calls before the one that is counted. The first call of a critic learns what pays for it, and of
-#: a process whether the gradients that are cut are zero.
-WARM = 2
-
 
 def counts(case: Case, steps: dict[str, Step]) -> dict[str, Row]:
     """Of one call of each contestant that can be counted; its steps have been called before.
@@ -46,6 +42,5 @@ def counts_alone(case: Case, name: str) -> Row:
         step = case.contestants[name](case.dtype, None)
     except UnavailableError:
         return {}
-    for _ in range(WARM):
-        step(None)
+    step(None)  # learns what pays, and looks at what every other call relies on
     return counts(case, {name: step})[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.flops import FlopCounter
@@ -146,16 +147,31 @@ def test_leaves_of_ones_own_get_their_gradient():
     assert_exact(*found)
 
 
-@pytest.mark.parametrize("change", [lambda x: x.unsqueeze(1), lambda x: 2 * x], ids=["3-d", "made"])
-def test_what_is_left_to_pytorch(change):
-    class Changing(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = mlp()
+class First(nn.Module):
+    """``first(net[0], x)``, and the rest of the net after it."""
 
-        def forward(self, x):
-            return self.net(change(x)).flatten(1)
+    def __init__(self, first):
+        super().__init__()
+        self.net, self.first = mlp(), first
 
-    critic, pair = Changing(), samples()
+    def forward(self, x):
+        return self.net[1:](self.first(self.net[0], x)).flatten(1)
+
+
+#: Ways to call the first layer for which there is no other.
+LEFT = {
+    "3-d": lambda layer, x: layer(x.unsqueeze(1)),
+    "made of the points": lambda layer, x: layer(2 * x),
+    "a bias of one number": lambda layer, x: F.linear(x, layer.weight, layer.bias[:1]),
+    "a bias for each sample": lambda layer, x: F.linear(
+        x, layer.weight, layer.bias.expand(len(x), -1)
+    ),
+    "a vector of weights": lambda layer, x: F.linear(x, layer.weight[0]).unsqueeze(1) * layer.bias,
+}
+
+
+@pytest.mark.parametrize("first", LEFT.values(), ids=list(LEFT))
+def test_what_is_left_to_pytorch(first):
+    critic, pair = First(first), samples()
     assert_exact(*both(critic, *pair))
     assert flops(critic, pair, "plain") == flops(critic, pair, "pruned")

@@ -50,8 +50,10 @@ def _read(func: Any, input: Tensor, weight: Tensor, bias: Tensor | None = None) 
     if (
         not input.is_leaf
         or input.dim() != 2
+        or weight.dim() != 2
         or not is_plainly_recorded(input, weight)
         or (bias is not None and not is_plainly_recorded(input, bias))
+        or (bias is not None and bias.shape != weight.shape[:1])  # it could be broadcast
         or torch.is_autocast_enabled(input.device.type)
         or torch.compiler.is_compiling()
     ):
