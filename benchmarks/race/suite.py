@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ..contestants import COMPILED
 from ..contestants.penalties import why_not_native
 from ..machine import describe
 from ..suites import SUITES
@@ -96,7 +97,8 @@ def count(case: Case, quick: bool, device: str) -> list[Row]:
     if case.timed:
         found = {name: counts_alone(case, name) for name in case.contestants}
     else:  # it may need all the memory that there is, so each has a process of its own
-        found = {name: memory.measured(case, name, quick, device) for name in case.memory}
+        counted = [name for name in case.memory if name not in COMPILED]
+        found = {name: memory.measured(case, name, quick, device) for name in counted}
     common = {"suite": case.suite, "case": case.name}
     return [
         common | {"contestant": name, **{key: row[key] for key in COUNTS if key in row}}
