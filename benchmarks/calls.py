@@ -11,14 +11,15 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from .counting import Counting
 
 #: Operators that move nothing, besides PyTorch's views: they allocate, or look at the same memory.
 _FREE = ("empty", "detach", "alias", "_unsafe_view", "set_", "resize_", "is_same_size")
 
 
-class CallCounter(TorchDispatchMode):
+class CallCounter(Counting):
     """Counts calls, and the bytes of their inputs and outputs, while it is entered.
 
     A call is one of an operator that is no view; a compiled one of this library counts as one, too.
@@ -43,20 +44,13 @@ class CallCounter(TorchDispatchMode):
     def bytes(self) -> int:
         return self.bytes_of.total()
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        name = func._overloadpacket.__name__
-        if not func.is_view and not name.startswith(_FREE):
+    def count(
+        self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> None:
+        name = operator._overloadpacket.__name__
+        if not operator.is_view and not name.startswith(_FREE):
             self.calls_of[name] += 1
             self.bytes_of[name] += _bytes([args, kwargs, result])
-        return result
 
 
 def _bytes(values: Any) -> int:

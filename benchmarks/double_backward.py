@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from wgan_fast.second_order import (
 )
 
 from .calls import CallCounter, calls_and_bytes_of
+from .contestants.critic_losses import USUAL
 from .contestants.textbook import penalty_at
 from .flops import flops_of
 from .problems.activations import ACTIVATIONS
@@ -33,9 +35,18 @@ from .problems.normalisations import NORMALISATIONS, normalised
 from .problems.operator_problem import IMPOSSIBLE, OpCase
 from .problems.operators import CASES
 from .problems.problem import LAMBDA
+from .race.counts import counts_alone
+from .suites import derivatives
 from .timing import Call, interleaved
 
 PAGE = Path(__file__).parents[1] / "docs" / "double-backward.md"
+
+#: Losses of derivatives whose calls are counted; the bytes grow as the batch does.
+DERIVATIVES = [
+    ("Burgers", replace(derivatives.TANH, batch=4096)),
+    ("Burgers", replace(derivatives.SILU, batch=4096)),
+    ("force matching", replace(derivatives.FORCES, batch=8)),
+]
 
 Step = Callable[[nn.Module, Tensor], Tensor]
 
@@ -188,6 +199,18 @@ def activation_table() -> str:
     return pages.numbers(header, rows)
 
 
+def derivatives_table() -> str:
+    """What one step of a loss of derivatives takes, forward and backward."""
+    rows = []
+    for phase, problem in DERIVATIVES:
+        case = derivatives.case(problem, phase)
+        theirs, ours = (counts_alone(case, name) for name in (USUAL, "wgan_fast"))
+        sizes = (round(row["bytes"] / 1e6) for row in (theirs, ours))
+        rows.append([case.name, theirs["calls"], ours["calls"], *sizes])
+    header = ["loss", "PyTorch, calls", "here, calls", "PyTorch, MB", "here, MB"]
+    return pages.numbers(header, rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--no-times", action="store_true", help="leave the times out")
@@ -195,6 +218,7 @@ def main() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     pages.write("activations", activation_table(), PAGE)
+    pages.write("derivatives", derivatives_table(), PAGE)
     pages.write("operators", operator_tables(timed), PAGE)
     pages.write("normalisations", normalisation_table(timed), PAGE)
 

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import conv_flop_count, flop_registry
+
+from .counting import Counting
 
 
 def _convolution_backward_flops(
@@ -52,7 +53,7 @@ _FORMULAS: dict[Any, Callable[..., int]] = {
 }
 
 
-class FlopCounter(TorchDispatchMode):
+class FlopCounter(Counting):
     """Counts the operations of convolutions, matrix products and attention while it is entered.
 
     >>> with FlopCounter() as counter:
@@ -69,20 +70,13 @@ class FlopCounter(TorchDispatchMode):
     def flops(self) -> int:
         return self.by_operator.total()
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        formula = _FORMULAS.get(func._overloadpacket)
+    def count(
+        self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
+    ) -> None:
+        formula = _FORMULAS.get(operator._overloadpacket)
         if formula is not None:
-            name = func._overloadpacket.__name__
+            name = operator._overloadpacket.__name__
             self.by_operator[name] += formula(*args, **kwargs, out_val=result)
-        return result
 
 
 def flops_of(call: Callable[[], object]) -> int:

@@ -47,6 +47,13 @@ def test_the_example_of_several_tensors_runs():
     assert all(parameter.grad is not None for parameter in names["critic"].send.parameters())
 
 
+def test_the_files_that_contributors_are_sent_to_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    names = re.findall(r"`((?:wgan_fast|csrc|tests|benchmarks|docs)/[\w./*]+)`", text)
+    assert len(names) > 15
+    assert [name for name in names if not any(ROOT.glob(name))] == []
+
+
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # which PyTorch's compiler looks at
 @pytest.mark.parametrize("index", [0, 1])
 def test_the_examples_of_compilers_run(index):
@@ -83,10 +90,11 @@ def test_refusals_are_quoted_as_they_are():
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md"))]
+    "page",
+    ["README.md", "CONTRIBUTING.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md"))],
 )
 def test_links_lead_somewhere(page):
-    path = ROOT / page if page == "README.md" else ROOT / "docs" / page
+    path = ROOT / page if (ROOT / page).exists() else ROOT / "docs" / page
     for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
         if link.startswith("http"):
             continue

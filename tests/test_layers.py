@@ -43,7 +43,8 @@ FORBIDDEN = {
 
 #: The modules and folders of benchmarks: each may know itself and what stands above it here.
 BENCHMARK_LAYERS = (
-    {"calls", "flops", "machine", "timing"},
+    {"counting", "machine", "timing"},
+    {"calls", "flops"},
     {"problems"},
     {"contestants"},
     {"suites"},

@@ -122,6 +122,18 @@ def will_run(node: Any) -> bool:
         return True
 
 
+def is_asked_for(leaf: Any) -> bool:
+    """Whether ``torch.autograd.grad`` was asked for the gradient of a leaf, given its node, in the
+    backward pass that is under way; True where it is unknown."""
+    if _will_execute is None:
+        return True
+    try:
+        _will_execute(leaf)
+    except RuntimeError:
+        return True
+    return False
+
+
 def inputs_of(node: Any) -> int | None:
     """How many gradients a node takes; None where that cannot be told."""
     metadata = getattr(node, "_input_metadata", None)

@@ -20,6 +20,10 @@ class UnavailableError(Exception):
     """A contestant cannot take part here; the message is the reason that the report prints."""
 
 
+#: Contestants that call no operators one by one, but a compiled whole: nothing of them is counted.
+COMPILED = ("torch.compile", "JAX jit")
+
+
 def absent(reason: str) -> Build:
     """A contestant that does not take part, for this reason."""
 

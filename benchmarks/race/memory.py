@@ -2,9 +2,10 @@
 
     python -m benchmarks.race.memory SUITE CASE CONTESTANT
 
-prints the bytes by which the resident memory grows at its peak during one warm call, above the
-weights, the inputs and the libraries. The allocator hands every block from 64 KiB on back to the
-system when it is freed, for all contestants alike, so that what is resident is what is in use.
+prints ``peak_bytes``, by which the resident memory grows at its peak during one warm call, above
+the weights, the inputs and the libraries, and the calls and bytes of another one, where they can be
+counted. The allocator hands every block from 64 KiB on back to the system when it is freed, for all
+contestants alike, so that what is resident is what is in use.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
+import json
 import os
 import subprocess
 import sys
@@ -20,9 +22,10 @@ from typing import Any
 
 import torch
 
-from ..contestants import UnavailableError
+from ..contestants import Step, UnavailableError
 from ..suites import SUITES
 from ..suites.case import Case
+from .counts import counts
 
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
@@ -30,7 +33,7 @@ UNAVAILABLE = 3  # exit status
 
 
 def measured(case: Case, contestant: str, quick: bool, device: str) -> dict[str, Any]:
-    """``peak_bytes`` of a contestant, or why there is none, for its result row."""
+    """What a contestant's process tells, or why it does not, for its result row."""
     if device == "cpu" and not Path("/proc/self/clear_refs").exists():
         return {"unavailable": "peak memory is measured on Linux only"}
     command = [sys.executable, "-m", "benchmarks.race.memory", case.suite, case.name, contestant]
@@ -43,12 +46,20 @@ def measured(case: Case, contestant: str, quick: bool, device: str) -> dict[str,
         return {"unavailable": said}
     if done.returncode != 0:
         return {"failed": said}
-    return {"peak_bytes": int(done.stdout.split()[-1])}
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def peak_bytes(case: Case, contestant: str, device: str) -> int:
+def row_of(case: Case, contestant: str, device: str) -> dict[str, Any]:
+    """``peak_bytes``, and ``calls`` and ``bytes`` where they can be counted."""
     step = case.contestants[contestant](case.dtype, None)
     step(None)
+    return {"peak_bytes": peak_bytes(step, device)} | counts(case, {contestant: step}).get(
+        contestant, {}
+    )
+
+
+def peak_bytes(step: Step, device: str) -> int:
+    """Of a call of a step that is warm."""
     gc.collect()
     if device == "cuda":
         torch.cuda.synchronize()
@@ -85,7 +96,7 @@ def main() -> int:
     for case in SUITES[options.suite](options.quick, options.device):
         if case.name == options.case:
             try:
-                print(peak_bytes(case, options.contestant, options.device))
+                print(json.dumps(row_of(case, options.contestant, options.device)))
             except UnavailableError as reason:
                 print(reason, file=sys.stderr)
                 return UNAVAILABLE

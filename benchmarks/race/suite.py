@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import json
 import time
@@ -14,8 +15,8 @@ from typing import Any
 
 import torch
 
+from ..contestants import COMPILED
 from ..contestants.penalties import why_not_native
-from ..flops import flops_of
 from ..machine import describe
 from ..suites import SUITES
 from ..suites.case import Case
@@ -29,6 +30,7 @@ from ..timing import (
 )
 from . import memory
 from .agreement import Entered, enter
+from .counts import COUNTS, counts, counts_alone
 
 Row = dict[str, Any]
 
@@ -39,6 +41,7 @@ PACE = {
     "overhead": (5, 8.0),
     "step": (5, 8.0),
     "steps": (5, 8.0),
+    "derivatives": (5, 8.0),
     "growth": (3, 4.0),
 }
 QUICK_PACE = (3, 0.2)
@@ -61,7 +64,7 @@ def measure_speed(quick: bool, device: str) -> Speed:
     )
 
 
-def race(case: Case, speed: Speed, quick: bool, device: str) -> list[Row]:
+def race(speed: Speed, case: Case, quick: bool, device: str) -> list[Row]:
     """The result rows of one case: one for each contestant, also for those that could not run."""
     began = datetime.now(timezone.utc).isoformat(timespec="seconds")
     common = {"suite": case.suite, "case": case.name, "baseline": case.baseline}
@@ -76,8 +79,8 @@ def race(case: Case, speed: Speed, quick: bool, device: str) -> list[Row]:
             rows[name]["failed"] = entered.failed[name]
         for name, result in timed(case, entered, quick, device).items():
             rows[name] |= result | {"floor_s": floor(case, speed)}
-        for name, count in passes(case, entered).items():
-            rows[name]["passes"] = count
+        for name, exact in counts(case, entered.steps).items():
+            rows[name] |= exact
     for name in case.memory:
         rows[name] |= memory.measured(case, name, quick, device)
     return list(rows.values())
@@ -89,16 +92,19 @@ def floor(case: Case, speed: Speed) -> float:
     return max(moving, case.floor_flops() / speed.matmul_flops_per_s)
 
 
-def passes(case: Case, entered: Entered) -> dict[str, float]:
-    """The operations of one call of each contestant that is counted, in passes of the critic."""
-    if not case.counted:
-        return {}
-    one = case.pass_flops()
-    return {
-        name: flops_of(_without_factors(step)) / one
-        for name, step in entered.steps.items()
-        if name in case.counted
-    }
+def count(case: Case, quick: bool, device: str) -> list[Row]:
+    """The exact numbers alone, in rows that name their contestant."""
+    if case.timed:
+        found = {name: counts_alone(case, name) for name in case.contestants}
+    else:  # it may need all the memory that there is, so each has a process of its own
+        counted = [name for name in case.memory if name not in COMPILED]
+        found = {name: memory.measured(case, name, quick, device) for name in counted}
+    common = {"suite": case.suite, "case": case.name}
+    return [
+        common | {"contestant": name, **{key: row[key] for key in COUNTS if key in row}}
+        for name, row in found.items()
+        if "calls" in row
+    ]
 
 
 def timed(case: Case, entered: Entered, quick: bool, device: str) -> dict[str, Row]:
@@ -152,6 +158,8 @@ def line(row: Row) -> str:
         parts.append(f"{row['median_s'] * 1e3:10.3f} ms  {row['speedup']:5.2f}x {interval:<14}")
         if row["floor_s"]:
             parts.append(f"{row['median_s'] / row['floor_s']:7.2f}x floor")
+    if "calls" in row:
+        parts.append(f"{row['calls']:5} calls  {row['bytes'] / 1e9:8.4g} GB")
     if "passes" in row:
         parts.append(f"{row['passes']:6.2f} passes")
     if "peak_bytes" in row:
@@ -170,24 +178,28 @@ def main() -> None:
     parser.add_argument("--anchors", action="store_true")
     parser.add_argument("--pure", action="store_true", help="there must be no compiled kernels")
     parser.add_argument("--case", default="")
+    parser.add_argument("--counts-only", action="store_true", help="count, and time nothing")
     options = parser.parse_args()
     if options.pure and why_not_native(options.device) is None:
         parser.error("--pure was asked for, but the library found its compiled kernels")
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    speed = measure_speed(options.quick, options.device)
-    setting = describe(options.device) | {
-        "allocator": options.allocator,
-        "quick": options.quick,
-        "copy_gb_per_s": speed.copy_bytes_per_s / 1e9,
-        "matmul_gflops": speed.matmul_flops_per_s / 1e9,
-    }
+    setting = describe(options.device) | {"allocator": options.allocator, "quick": options.quick}
+    if options.counts_only:
+        measure = count
+    else:
+        speed = measure_speed(options.quick, options.device)
+        setting |= {
+            "copy_gb_per_s": speed.copy_bytes_per_s / 1e9,
+            "matmul_gflops": speed.matmul_flops_per_s / 1e9,
+        }
+        measure = functools.partial(race, speed)
     rows: list[Row] = []
     for case in SUITES[options.suite](options.quick, options.device):
         if (options.anchors and not case.anchor) or options.case not in case.name:
             continue
         began = time.monotonic()
-        results = race(case, speed, options.quick, options.device)
+        results = measure(case, options.quick, options.device)
         print(f"{case.name}  ({time.monotonic() - began:.1f} s)")
         print("\n".join(map(line, results)), flush=True)
         rows += [result | setting for result in results]

@@ -36,6 +36,7 @@ def outcomes(rows: list[Row]) -> list[Outcome]:
         *_penalty_goals(penalty),
         *_jax_goals(penalty),
         *_steps_goals(by_case(timed(where(main, suite="steps")))),
+        *_derivatives_goals(by_case(timed(where(main, suite="derivatives")))),
         *_overhead_goals(by_case(timed(where(main, suite="overhead")))),
         *_kernel_goals(timed(where(main, suite="kernels"))),
         *_memory_goals(where(main, suite="memory")),
@@ -67,6 +68,11 @@ def _steps_goals(cases: dict[str, dict[str, Row]]) -> Iterator[Outcome]:
         yield _at_least(what, least, [pair for found, pair in linear if found == phase])
     smooth = [pair for row, pair in pairs if row["smooth"]]
     yield _at_least("critic step against the usual code, every other critic", 0.98, smooth)
+
+
+def _derivatives_goals(cases: dict[str, dict[str, Row]]) -> Iterator[Outcome]:
+    what = "loss of derivatives against plain PyTorch, every case"
+    yield _at_least(what, 1.2, [p for _, p in _pairs(cases, USUAL)])
 
 
 def _overhead_goals(cases: dict[str, dict[str, Row]]) -> Iterator[Outcome]:

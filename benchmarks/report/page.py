@@ -61,8 +61,10 @@ def section(name: str, rows: list[Row]) -> str:
         ("Overhead", "", tables.overhead(rows)),
         ("The critic's step and the training iteration", "", tables.speeds(rows, "step")),
         ("The loss of a critic's step", "", tables.speeds(rows, "steps")),
+        ("Losses of derivatives", "", tables.speeds(rows, "derivatives")),
         ("The penalty's share of a training iteration", "", tables.shares(rows)),
         ("The kernels", "bandwidth.png", tables.kernels(rows)),
+        ("Calls, and bytes that they move", "", tables.counts(rows)),
         ("Growth of the time", "time.png", tables.growths(rows)),
         ("Memory", "memory.png", tables.memory(rows)),
         ("Threads and allocator", "", tables.settings(rows)),
@@ -84,7 +86,7 @@ def machine(rows: list[Row]) -> str:
 def _facts(rows: list[Row]) -> str:
     row = main_setting(rows)[0]
     return (
-        f"{_commits(rows)}; torch {row['torch']}, "
+        f"{_commits(rows)}{_counted(rows)}; torch {row['torch']}, "
         f"jax {row['jax']}, Python {row['python']}; {row['threads']} threads; kernels in "
         f"{row['instruction_set']}. It copies {row['copy_gb_per_s']:.1f} GB/s (read and written) "
         f"and multiplies matrices at up to {row['matmul_gflops']:.0f} GFLOP/s in float32."
@@ -98,6 +100,12 @@ def _commits(rows: list[Row]) -> str:
         return "Commit {}, {}".format(*next(iter(told.values())))
     suites = {at: [s for s in reversed(told) if told[s] == at] for at in reversed(told.values())}
     return "; ".join(f"{', '.join(each)}: commit {c}, {day}" for (c, day), each in suites.items())
+
+
+def _counted(rows: list[Row]) -> str:
+    """The commits that calls and bytes were counted at, where that was apart from the timing."""
+    apart = dict.fromkeys(row["counted"] for row in rows if "counted" in row)
+    return f"; calls and bytes: commit {', '.join(apart)}" if apart else ""
 
 
 def speed(found: dict[str, list[Row]]) -> str:

@@ -86,6 +86,14 @@ def seconds_text(seconds: float) -> str:
     return f"{seconds * 1e9:.3g} ns"
 
 
+def moved_text(count: int) -> str:
+    """Bytes that are read and written, in powers of ten as bandwidths are."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= 0.9995 * size:
+            return f"{count / size:#.3g} {unit}".replace(". ", " ")
+    return f"{count} B"
+
+
 def bytes_text(count: float) -> str:
     """MiB or GiB; a dash where there is no number."""
     if math.isnan(count):

@@ -20,6 +20,7 @@ from .results import (
     bytes_text,
     contestants,
     main_setting,
+    moved_text,
     ratio_text,
     seconds_text,
     timed,
@@ -27,12 +28,13 @@ from .results import (
     where,
 )
 
+#: The suites that are told in short: what a client's loop runs, or a part of it.
+SHOWN = ("penalty", "step", "steps", "derivatives")
+
 
 def in_short(rows: list[Row]) -> str:
     """Where wgan_fast is faster, ties and loses against each contestant. Nothing is left out."""
-    shown = timed(
-        [row for row in main_setting(rows) if row["suite"] in ("penalty", "step", "steps")]
-    )
+    shown = timed([row for row in main_setting(rows) if row["suite"] in SHOWN])
     cases = by_case(shown)
     lines = []
     for other in contestants(shown):
@@ -212,6 +214,28 @@ def settings(rows: list[Row]) -> str:
                     ratio_text(row["speedup_low"], row["speedup"], row["speedup_high"]),
                 ])  # fmt: skip
     return pages.numbers(["", "threads", "allocator", OURS, "against the textbook"], lines)
+
+
+def counts(rows: list[Row]) -> str:
+    """For each suite, the calls of every contestant that can be counted, and the bytes they move.
+
+    A case that was counted in several settings has the same counts in all of them.
+    """
+    counted = [row for row in rows if "calls" in row]
+    parts = []
+    for suite in dict.fromkeys(row["suite"] for row in counted):
+        here = where(counted, suite=suite)
+        names = contestants(here)
+        lines = [
+            [case, *(_counts(found[name]) if name in found else "" for name in names)]
+            for case, found in by_case(here).items()
+        ]
+        parts += [f"### {suite}", pages.numbers(["", *names], lines)]
+    return "\n\n".join(parts)
+
+
+def _counts(row: Row) -> str:
+    return f"{row['calls']} calls<br>{moved_text(row['bytes'])}"
 
 
 def absent(rows: list[Row]) -> str:

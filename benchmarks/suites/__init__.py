@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import growth, kernels, memory, overhead, penalty, step, steps
+from . import derivatives, growth, kernels, memory, overhead, penalty, step, steps
 from .case import Case
 
 #: The suites of the race, by their names: ``cases(quick, device)``.
@@ -14,6 +14,7 @@ SUITES: dict[str, Callable[[bool, str], Iterator[Case]]] = {
     "overhead": overhead.cases,
     "step": step.cases,
     "steps": steps.cases,
+    "derivatives": derivatives.cases,
     "growth": growth.cases,
     "memory": memory.cases,
 }

@@ -27,8 +27,8 @@ class Case:
         anchor: raced with one thread and with the default allocator, too.
         traffic_bytes: the least that the work must read and write; 0 if that is not what limits it.
         floor_flops: tells the least number of operations that give an exact result; 0 if unknown.
-        pass_flops: tells the operations of one forward pass of the critic.
-        counted: the contestants whose operations are counted, in such passes.
+        pass_flops: tells the operations of one forward pass of the critic; 0 where the work is not
+            to be told in such passes.
         tolerance: the largest relative difference from the baseline in float64.
         timed_tolerance: the same in the dtype that is timed. Rounding switches units on and off
             there, which changes the gradient: it shows blunders and nothing else.
@@ -46,7 +46,6 @@ class Case:
     traffic_bytes: int = 0
     floor_flops: Callable[[], int] = lambda: 0
     pass_flops: Callable[[], int] = lambda: 0
-    counted: tuple[str, ...] = ()
     tolerance: float = 1e-12
     timed_tolerance: float = 1e-2
     memory: tuple[str, ...] = ()

@@ -56,7 +56,6 @@ def case(problem: Problem, phase: str) -> Case:
             "smooth": problem.smooth,
         },
         pass_flops=problem.forward_flops,
-        counted=tuple(CRITIC_LOSSES),
     )
 
 

@@ -50,6 +50,7 @@ PAGES: dict[str, list[str]] = {
         "docs/studies/README",
     ],
     "Project": [
+        "CONTRIBUTING",
         "CHANGELOG",
     ],
 }

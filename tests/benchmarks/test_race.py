@@ -12,9 +12,12 @@ import matplotlib as mpl
 import pytest
 
 from benchmarks import compare
+from benchmarks.contestants import COMPILED
 from benchmarks.contestants.critic_losses import CRITIC_LOSSES, USUAL
 from benchmarks.contestants.penalties import PENALTIES, PURE, REFERENCE, why_not_native
 from benchmarks.race import suite
+from benchmarks.race.__main__ import parse
+from benchmarks.race.counts import COUNTS
 from benchmarks.report import page, pictures, results
 from benchmarks.suites import SUITES, steps
 from benchmarks.suites.overhead import WITHOUT_KERNELS
@@ -63,6 +66,54 @@ def test_all_contestants_race_or_say_why_not(quick):
     assert set(case) == {*PENALTIES, "torch.compile", "JAX jit"}
     for name, row in case.items():
         assert "median_s" in row or len(row["unavailable"]) > 10, name
+
+
+def test_calls_and_bytes_are_counted_wherever_pytorch_calls_operators(quick):
+    _, rows = quick
+    for row in rows:
+        counted = "failed" not in row and "unavailable" not in row
+        if counted and row["contestant"] not in COMPILED:
+            assert row["calls"] >= 1
+            assert row["bytes"] > 0
+        else:
+            assert "calls" not in row
+            assert "bytes" not in row
+    case = results.by_case(results.where(rows, suite="kernels"))
+    forward = case["random_interpolate 64x256 float32, forward"]
+    # Drawn, multiplied, subtracted from 1, multiplied and added, of rows that are broadcast.
+    assert forward["textbook"]["calls"] == 5
+    assert forward["textbook"]["bytes"] == 4 * (4 * 64 + 64 * 256 * (2 + 2 + 3))
+    assert forward["tuned"]["calls"] == 2
+    assert forward["tuned"]["bytes"] == 4 * (2 * 64 + 3 * 64 * 256)
+
+
+def test_counts_are_put_into_results_that_have_none(quick, tmp_path):
+    """The same as in the race itself; times stay, and cases of other races do."""
+    _, rows = quick
+    path = tmp_path / "race.json"
+    old = [{k: v for k, v in row.items() if k not in (*COUNTS, "counted")} for row in rows]
+    old.append(old[0] | {"case": "of another race"})
+    path.write_text(json.dumps(old))
+    command = [sys.executable, "-m", "benchmarks.race", "--quick", "--counts-only", "--suite"]
+    command += ["overhead", "steps", "memory", "--json", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    new = json.loads(path.read_text())
+    assert len(new) == len(old)
+    for before, after, raced in zip(old, new, [*rows, {}], strict=True):
+        assert before.items() <= after.items()
+        if raced.get("suite") in ("overhead", "steps", "memory"):
+            assert {k: after.get(k) for k in COUNTS} == {k: raced.get(k) for k in COUNTS}
+            assert ("counted" in after) == ("calls" in raced)
+        else:
+            assert after == before
+
+
+def test_counts_alone_need_results_to_put_them_into(tmp_path, capsys):
+    for arguments in ([], ["--json", str(tmp_path / "none.json")]):
+        with pytest.raises(SystemExit):
+            parse(["--counts-only", *arguments])
+        assert "needs --json" in capsys.readouterr().err
 
 
 def test_steps_are_raced_against_the_usual_code(quick):

@@ -8,7 +8,7 @@ from benchmarks.contestants.critic_losses import CRITIC_LOSSES, USUAL
 from benchmarks.contestants.penalties import PENALTIES, PURE, REFERENCE
 from benchmarks.report import goals, page, tables
 from benchmarks.report.pictures import PICTURES
-from benchmarks.report.results import where
+from benchmarks.report.results import moved_text, where
 from benchmarks.suites.growth import CHUNKED
 from benchmarks.suites.overhead import WITHOUT_KERNELS
 from tools import pages
@@ -109,6 +109,39 @@ def test_the_table_of_steps_shows_passes_and_takes_the_usual_code_as_its_measure
     header, _, line = tables.speeds([usual | {"passes": 9.0}, ours], "steps").splitlines()
     assert header == f"|  | {USUAL} | wgan_fast |"
     assert line == "| x | 1.05 s<br>9.0 passes | 700 ms<br>**1.50x** (1.40 to 1.60)<br>7.0 passes |"
+
+
+@pytest.mark.parametrize(("ratio", "verdict"), [(1.25, goals.MET), (1.15, goals.MISSED)])
+def test_losses_of_derivatives_have_their_goal(ratio, verdict):
+    rows = [one | {"suite": "derivatives"} for one in steps_pair(ratio)]
+    rows += [one | {"suite": "derivatives"} for one in steps_pair(9.0, "fast")]
+    assert outcome(rows, "loss of derivatives against plain PyTorch, every case").verdict == verdict
+
+
+def test_calls_and_bytes_stand_in_tables_by_suite():
+    first, second = pair("penalty", "x", 2.0)
+    first |= {"calls": 93, "bytes": 880_400_000}
+    second |= {"calls": 4, "bytes": 12_345}
+    untold = pair("kernels", "y", 2.0)  # of an older race
+    assert tables.counts([first, second, *untold]).splitlines() == [
+        "### penalty",
+        "",
+        "|  | textbook | wgan_fast |",
+        "| --- | ---: | ---: |",
+        "| x | 93 calls<br>880 MB | 4 calls<br>12.3 kB |",
+    ]
+    assert tables.counts(untold) == ""
+    text = [page._counted(rows) for rows in ([first], [first | {"counted": "abc"}])]
+    assert text == ["", "; calls and bytes: commit abc"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (999_600, "1.00 MB"), (2.31e9, "2.31 GB"),
+     (123_456_789, "123 MB"), (12_000_000_000, "12.0 GB")],
+)  # fmt: skip
+def test_bytes_that_are_moved(count, text):
+    assert moved_text(int(count)) == text
 
 
 def test_both_builds_stand_in_one_line():

@@ -12,7 +12,7 @@ from benchmarks.flops import flops_of
 from benchmarks.problems import critics, stylegan
 from benchmarks.problems.problem import GAMMA, Problem
 from benchmarks.race.agreement import enter
-from benchmarks.race.suite import passes
+from benchmarks.race.counts import counts
 from benchmarks.suites import steps
 from wgan_fast import r1_penalty, second_order
 
@@ -89,12 +89,12 @@ def test_passes_are_counted(phase, smooth):
     case = case_of(problem, phase)
     critic, (real, _) = problem.critic(torch.float32), problem.samples(torch.float32)
     first = flops_of(lambda: critic[0](real)) / problem.forward_flops()
-    counted = passes(case, enter(case))
+    counted = counts(case, enter(case).steps)
     assert list(counted) == list(CRITIC_LOSSES)
     # A backward pass over scores alone leaves out the gradient of the first layer's input; the last
     # layer of one score is no product in some of the passes.
-    for count, whole in zip(counted.values(), PASSES[phase][smooth], strict=True):
-        assert whole - 2 * first - 0.01 < count < whole + 0.01
+    for row, whole in zip(counted.values(), PASSES[phase][smooth], strict=True):
+        assert whole - 2 * first - 0.01 < row["passes"] < whole + 0.01
 
 
 # The critics.

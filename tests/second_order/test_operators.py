@@ -11,6 +11,7 @@ import torch
 from benchmarks.double_backward import (
     PAGE,
     activation_table,
+    derivatives_table,
     least,
     moved,
     multiple,
@@ -69,6 +70,15 @@ def test_calls_and_bytes_of_normalisations(name):
 def test_without_a_double_backward(case):
     assert multiple(case, textbook) is None
     assert multiple(case, ours) is None
+
+
+@pytest.mark.skipif(native.failure is not None, reason=f"no kernels: {native.failure}")
+@pytest.mark.skipif(
+    not torch.__version__.startswith("2.13."), reason="the page counts the calls of torch 2.13"
+)
+def test_table_of_losses_of_derivatives():
+    told = pages.read("derivatives", PAGE)
+    assert told == derivatives_table(), "type: python -m benchmarks.double_backward"
 
 
 @pytest.mark.skipif(native.failure is not None, reason=f"no kernels: {native.failure}")

@@ -34,6 +34,7 @@ from .._torch_internals import (
 )
 from .._tracing import can_look
 from ..second_order._graph import leading_to, nodes_of
+from ..second_order._recording import ask_no_more_for
 
 #: The critics in whose graphs nothing was found. They are not looked through again.
 _fine: PerCritic[bool] = PerCritic()
@@ -53,7 +54,7 @@ def input_gradient_to_differentiate(
     Args:
         memory: what is known of the critic.
         scores: what it returned.
-        points: where it was called.
+        points: where it was called: a leaf whose gradient is wanted this once.
         hooked: whether the critic put hooks on its tensors.
         pruned: whether attention and recurrent networks are called by backends that have one.
         by_differences: how to do without, as errors suggest it.
@@ -72,6 +73,7 @@ def input_gradient_to_differentiate(
             _fine.put(memory, True)
     if gradients is not None and not gradients.requires_grad:
         check_constant(scores, [points], hooked=hooked)
+    ask_no_more_for(points)
     return gradients
 
 

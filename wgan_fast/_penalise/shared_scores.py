@@ -19,6 +19,7 @@ from .._torch_internals import forward_mode_active, input_gradient, transforms_a
 from .._tracing import can_look
 from ..second_order._adding_functions import ChangedInPlaceError
 from ..second_order._profile import Profile, profile_of
+from ..second_order._recording import ask_no_more_for
 from ..second_order._thresholds import thresholds_apply
 from ..second_order._walk import find_cuts
 from ..second_order.added_constants import AddedConstants, RecordingConstants
@@ -172,6 +173,7 @@ def _by_gradients(scores: Tensor, points: Tensor, constants: AddedConstants) -> 
     )
     if adjoints[0] is None:
         raise ValueError(NOT_CONNECTED)
+    ask_no_more_for(points)
     given = [adjoint for adjoint in adjoints if adjoint is not None]
     walk = find_cuts(given)
     stranded = [each for each in cut(walk).stranded if each.leaf is not points]

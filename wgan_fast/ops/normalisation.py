@@ -26,7 +26,7 @@ differentiated twice here; ``csrc/common/normalised_row.h`` has the same formula
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,98 +36,118 @@ from ._layout import compute_dtype
 from ._op import Op
 
 
-def _check_rows(
-    x: Tensor, mean: Tensor | None, rstd: Tensor, weight: Tensor | None, groups: int, run: int
-) -> int:
-    """Returns how many weights there are."""
-    check_samples(x, "x")
-    rows = rstd.numel()
-    if not x.is_contiguous():
-        raise RuntimeError("x must be contiguous")
-    if x.numel() == 0:
-        raise RuntimeError("x must not be empty")
-    if rows == 0 or x.numel() % rows:
-        raise RuntimeError("rstd must have a number for each row of x")
-    size = x.numel() // rows
-    if groups < 1 or rows % groups:
-        raise RuntimeError("groups must divide the rows of x")
-    if run < 1 or size % run:
-        raise RuntimeError("run must divide the size of a row")
-    weights = groups * (size // run)
-    check_vector(rstd, "rstd", x, rows)
-    if mean is not None:
-        check_vector(mean, "mean", x, rows)
-    if weight is not None:
-        check_vector(weight, "weight", x, weights)
-    return weights
+class _Given(NamedTuple):
+    """What both operators are told of a normalisation.
+
+    Args:
+        x: what was normalised, cut into as many rows as ``rstd`` has numbers.
+        mean, rstd: of each row, ``[rows]``; no mean where none was subtracted.
+        weight: ``[groups * weights of a group]``, or None.
+        groups, run: how the rows of a sample lie; see above.
+    """
+
+    x: Tensor
+    mean: Tensor | None
+    rstd: Tensor
+    weight: Tensor | None
+    groups: int
+    run: int
+
+    @property
+    def weights(self) -> int:
+        """How many weights there are, or would be."""
+        return self.groups * (self.x.numel() // self.rstd.numel() // self.run)
+
+    def check(self) -> None:
+        x, rows = self.x, self.rstd.numel()
+        check_samples(x, "x")
+        if not x.is_contiguous():
+            raise RuntimeError("x must be contiguous")
+        if x.numel() == 0:
+            raise RuntimeError("x must not be empty")
+        if rows == 0 or x.numel() % rows:
+            raise RuntimeError("rstd must have a number for each row of x")
+        if self.groups < 1 or rows % self.groups:
+            raise RuntimeError("groups must divide the rows of x")
+        if self.run < 1 or x.numel() // rows % self.run:
+            raise RuntimeError("run must divide the size of a row")
+        check_vector(self.rstd, "rstd", x, rows)
+        if self.mean is not None:
+            check_vector(self.mean, "mean", x, rows)
+        if self.weight is not None:
+            check_vector(self.weight, "weight", x, self.weights)
+
+    def check_like(self, other: Tensor, name: str) -> None:
+        x = self.x
+        if other.shape != x.shape or other.dtype != x.dtype or other.device != x.device:
+            raise RuntimeError(
+                f"x and {name} must have the same shape, dtype, device and inner strides"
+            )
+        if not other.is_contiguous():
+            raise RuntimeError(f"{name} must be contiguous")
 
 
-def _check_like(other: Tensor, name: str, x: Tensor) -> None:
-    if other.shape != x.shape or other.dtype != x.dtype or other.device != x.device:
-        raise RuntimeError(
-            f"x and {name} must have the same shape, dtype, device and inner strides"
-        )
-    if not other.is_contiguous():
-        raise RuntimeError(f"{name} must be contiguous")
+class _Backward(NamedTuple):
+    """The arguments of the backward pass."""
+
+    given: _Given
+    grad_y: Tensor
+    to_x: bool
+    to_weight: bool
+
+    @classmethod
+    def of(cls, grad_y: Tensor, *args: Any) -> _Backward:
+        """Of the operator's arguments."""
+        return cls(_Given(*args[:6]), grad_y, *args[6:])
+
+    def check(self) -> None:
+        self.given.check()
+        self.given.check_like(self.grad_y, "grad_y")
 
 
-def _check_backward(
-    grad_y: Tensor,
-    x: Tensor,
-    mean: Tensor | None,
-    rstd: Tensor,
-    weight: Tensor | None,
-    groups: int,
-    run: int,
-    *_: bool,
-) -> None:
-    _check_rows(x, mean, rstd, weight, groups, run)
-    _check_like(grad_y, "grad_y", x)
+class _DoubleBackward(NamedTuple):
+    """The arguments of the double backward."""
 
+    given: _Given
+    tangent: Tensor
+    grad_y: Tensor
+    tangent_weight: Tensor | None
+    tangent_bias: Tensor | None
+    to_weight: bool
 
-def _check_double_backward(
-    tangent: Tensor,
-    grad_y: Tensor,
-    x: Tensor,
-    mean: Tensor | None,
-    rstd: Tensor,
-    weight: Tensor | None,
-    tangent_weight: Tensor | None,
-    tangent_bias: Tensor | None,
-    groups: int,
-    run: int,
-    _: bool,
-) -> None:
-    weights = _check_rows(x, mean, rstd, weight, groups, run)
-    _check_like(tangent, "tangent", x)
-    _check_like(grad_y, "grad_y", x)
-    if (tangent_weight is None) != (tangent_bias is None):
-        raise RuntimeError("tangent_weight and tangent_bias must be given together")
-    if weight is None and tangent_weight is not None:
-        raise RuntimeError("tangent_weight must not be given without weight")
-    if tangent_weight is not None and tangent_bias is not None:
-        check_vector(tangent_weight, "tangent_weight", x, weights)
-        check_vector(tangent_bias, "tangent_bias", x, weights)
+    @classmethod
+    def of(cls, tangent: Tensor, grad_y: Tensor, *args: Any) -> _DoubleBackward:
+        """Of the operator's arguments, in which the tangents of the weights follow the weights."""
+        given = _Given(*args[:4], *args[6:8])
+        return cls(given, tangent, grad_y, *args[4:6], *args[8:])
+
+    def check(self) -> None:
+        given, a, b = self.given, self.tangent_weight, self.tangent_bias
+        given.check()
+        given.check_like(self.tangent, "tangent")
+        given.check_like(self.grad_y, "grad_y")
+        if (a is None) != (b is None):
+            raise RuntimeError("tangent_weight and tangent_bias must be given together")
+        if given.weight is None and a is not None:
+            raise RuntimeError("tangent_weight must not be given without weight")
+        if a is not None and b is not None:
+            check_vector(a, "tangent_weight", given.x, given.weights)
+            check_vector(b, "tangent_bias", given.x, given.weights)
 
 
 class _Rows:
     """Rows as ``[samples, groups, weights of a group, run]``, and what is done to them.
 
+    The statistics have the values that are given and the derivatives of those of ``x``, to any
+    order, whatever epsilon was.
+
     Args:
         dtype: in which everything is computed.
-        x, mean, rstd, groups, run: as the operators take them. The statistics have the values that
-            are given and the derivatives of those of ``x``, to any order, whatever epsilon was.
+        given: what the operators were told.
     """
 
-    def __init__(
-        self,
-        dtype: torch.dtype,
-        x: Tensor,
-        mean: Tensor | None,
-        rstd: Tensor,
-        groups: int,
-        run: int,
-    ) -> None:
+    def __init__(self, dtype: torch.dtype, given: _Given) -> None:
+        x, mean, rstd, groups, run = given.x, given.mean, given.rstd, given.groups, given.run
         self.dtype, self.run, self.x = dtype, run, x
         self.shape = (rstd.numel() // groups, groups, x.numel() // rstd.numel() // run, run)
         self.is_centred = mean is not None
@@ -171,46 +191,25 @@ class _Rows:
     mean = _mean
 
 
-def _backward(
-    dtype: torch.dtype,
-    grad_y: Tensor,
-    x: Tensor,
-    mean: Tensor | None,
-    rstd: Tensor,
-    weight: Tensor | None,
-    groups: int,
-    run: int,
-    to_x: bool,
-    to_weight: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    rows = _Rows(dtype, x, mean, rstd, groups, run)
+def _backward(dtype: torch.dtype, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    given, grad_y, to_x, to_weight = _Backward.of(*args)
+    rows = _Rows(dtype, given)
     grad = rows.of(grad_y)
-    scaled = grad if weight is None else grad * rows.spread(weight)
-    nothing = rstd.new_empty(0)
+    scaled = grad if given.weight is None else grad * rows.spread(given.weight)
+    nothing = given.rstd.new_empty(0)
     return (
-        rows.samples(rows.rstd * rows.project(scaled)) if to_x else x.new_empty(0),
+        rows.samples(rows.rstd * rows.project(scaled)) if to_x else given.x.new_empty(0),
         rows.add_up(grad * rows.normalised) if to_weight else nothing,
         rows.add_up(grad) if to_weight else nothing.clone(),
     )
 
 
-def _double_backward(
-    dtype: torch.dtype,
-    tangent: Tensor,
-    grad_y: Tensor,
-    x: Tensor,
-    mean: Tensor | None,
-    rstd: Tensor,
-    weight: Tensor | None,
-    tangent_weight: Tensor | None,
-    tangent_bias: Tensor | None,
-    groups: int,
-    run: int,
-    to_weight: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    rows = _Rows(dtype, x, mean, rstd, groups, run)
+def _double_backward(dtype: torch.dtype, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    given, tangent, grad_y, tangent_weight, tangent_bias, to_weight = _DoubleBackward.of(*args)
+    rows = _Rows(dtype, given)
     v, grad, n, r = rows.of(tangent), rows.of(grad_y), rows.normalised, rows.rstd
-    w = torch.ones((), dtype=dtype, device=x.device) if weight is None else rows.spread(weight)
+    one = torch.ones((), dtype=dtype, device=given.x.device)
+    w = one if given.weight is None else rows.spread(given.weight)
     of_v, of_g = rows.project(v), rows.project(w * grad)
     e, c, q = rows.mean(v * n), rows.mean(w * grad * n), rows.mean(v * of_g)
     grad_grad_y = w * r * of_v
@@ -222,7 +221,7 @@ def _double_backward(
     return (
         rows.samples(grad_grad_y),
         rows.samples(grad_x),
-        rows.add_up(grad * r * of_v) if to_weight else rstd.new_empty(0),
+        rows.add_up(grad * r * of_v) if to_weight else given.rstd.new_empty(0),
     )
 
 
@@ -236,19 +235,20 @@ def differentiable_double_backward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     return _double_backward(compute_dtype(args[2].dtype), *args)
 
 
-def _fake_backward(grad_y: Tensor, x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    _, rstd, _, groups, run, to_x, to_weight = rest
-    weights = groups * (x.numel() // rstd.numel() // run) if to_weight else 0
-    grad_weight = rstd.new_empty(weights)
-    return torch.empty_like(x) if to_x else x.new_empty(0), grad_weight, grad_weight.clone()
+def _fake_backward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    given, _, to_x, to_weight = _Backward.of(*args)
+    grad_weight = given.rstd.new_empty(given.weights if to_weight else 0)
+    return (
+        torch.empty_like(given.x) if to_x else given.x.new_empty(0),
+        grad_weight,
+        grad_weight.clone(),
+    )
 
 
-def _fake_double_backward(
-    tangent: Tensor, grad_y: Tensor, x: Tensor, *rest: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    _, rstd, _, _, _, groups, run, to_weight = rest
-    weights = groups * (x.numel() // rstd.numel() // run) if to_weight else 0
-    return torch.empty_like(x), torch.empty_like(x), rstd.new_empty(weights)
+def _fake_double_backward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    call = _DoubleBackward.of(*args)
+    x, weights = call.given.x, call.given.weights if call.to_weight else 0
+    return torch.empty_like(x), torch.empty_like(x), call.given.rstd.new_empty(weights)
 
 
 def statistics(
@@ -292,7 +292,7 @@ def _double_samples(dtype: torch.dtype, device: torch.device) -> Iterator[tuple[
 NORMALISATION_BACKWARD = Op(
     "normalisation_backward(Tensor grad_y, Tensor x, Tensor? mean, Tensor rstd, Tensor? weight, "
     "SymInt groups, SymInt run, bool to_x, bool to_weight) -> (Tensor, Tensor, Tensor)",
-    check=_check_backward,
+    check=lambda *args: _Backward.of(*args).check(),
     reference=lambda *args: _backward(torch.float64, *args),
     pytorch=differentiable_backward,
     fake=_fake_backward,
@@ -304,7 +304,7 @@ NORMALISATION_DOUBLE_BACKWARD = Op(
     "normalisation_double_backward(Tensor tangent, Tensor grad_y, Tensor x, Tensor? mean, "
     "Tensor rstd, Tensor? weight, Tensor? tangent_weight, Tensor? tangent_bias, SymInt groups, "
     "SymInt run, bool to_weight) -> (Tensor, Tensor, Tensor)",
-    check=_check_double_backward,
+    check=lambda *args: _DoubleBackward.of(*args).check(),
     reference=lambda *args: _double_backward(torch.float64, *args),
     pytorch=differentiable_double_backward,
     fake=_fake_double_backward,

@@ -16,6 +16,7 @@ from ._profile import Profile, profile_of
 from ._walk import find_cuts
 from .layers import ATTENTION, LAYERS, RECURRENT
 from .layers.attention import plain_attention
+from .layers.first_linear import FIRST_LINEAR
 from .prune import Gradients, check_gradients, cut, with_zero_gradients
 
 
@@ -53,7 +54,7 @@ class EfficientDoubleBackward(NoticingHooks):
         self._profile = profile
         self._replacing: Replacing | None = None
         if self._profile is None or points is None or self._profile.may_replace(points):
-            self._replacing = Replacing(LAYERS)
+            self._replacing = Replacing(LAYERS if points is None else (*LAYERS, FIRST_LINEAR))
 
     def __enter__(self) -> EfficientDoubleBackward:
         self._attention.__enter__()
