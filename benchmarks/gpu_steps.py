@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+import wgan_fast
 from tools import pages
 from wgan_fast import critic_loss, fast_gradient_penalty
 
@@ -28,6 +29,8 @@ from .problems.problem import GAMMA, LAMBDA, Problem
 from .timing import Call, interleaved
 
 ROUNDS, WARM_UP = 20, 3
+#: What runs the graphs of wgan_fast.captured, for each kind of device.
+EXECUTORS = {"cpu": "replay", "cuda": "cuda_graph"}
 BATCHES = (64, 256)
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -61,7 +64,7 @@ class Result:
     what: str
     batch: int
     dtype: str
-    mode: str  # "eager" or "CUDA graph"
+    mode: str  # "eager", "CUDA graph", or "captured", by wgan_fast.captured
     usual_ms: float
     ours_ms: float
 
@@ -112,6 +115,11 @@ def measure(problem: Problem, what: str, dtype: torch.dtype) -> Iterator[Result]
     for mode, prepared in modes.items():
         usual, ours = milliseconds([prepared(call) for call in calls], problem.device)
         yield Result(problem.name, what, problem.batch, short, mode, usual, ours)
+    executor = EXECUTORS[problem.device]
+    graphs = [wgan_fast.captured(loss, executor=executor) for loss in LOSSES[what]]
+    calls = [gradients_of(loss, critic, *samples) for loss in graphs]
+    usual, ours = milliseconds(calls, problem.device)
+    yield Result(problem.name, what, problem.batch, short, "captured", usual, ours)
 
 
 def measure_all(device: str, batches: tuple[int, ...] = BATCHES) -> Iterator[Result]:

@@ -15,6 +15,7 @@ SOURCES = [path for path in ROOT.glob("csrc/*/*") if path.suffix in {".h", ".cpp
 _PUBLIC = {
     f"wgan_fast.{name}"
     for name in (
+        "captured",
         "critic_loss",
         "diagnostics",
         "distributed",
@@ -33,9 +34,13 @@ _PUBLIC = {
 FORBIDDEN = {
     "wgan_fast": {"tests", "benchmarks", "examples", "simt", "tools", "setup"},
     "simt": {"tests", "benchmarks", "examples", "tools"},
-    "wgan_fast/ops": {*_PUBLIC, "wgan_fast._penalise", "wgan_fast.second_order"},
-    "wgan_fast/second_order": {*_PUBLIC, "wgan_fast._penalise"},
-    "wgan_fast/_penalise": _PUBLIC,
+    "wgan_fast/ops": {
+        *_PUBLIC,
+        *("wgan_fast._penalise", "wgan_fast.second_order", "wgan_fast._capture"),
+    },
+    "wgan_fast/second_order": {*_PUBLIC, "wgan_fast._penalise", "wgan_fast._capture"},
+    "wgan_fast/_penalise": {*_PUBLIC, "wgan_fast._capture"},
+    "wgan_fast/_capture": _PUBLIC,
     "tools": {"tests", "benchmarks", "examples", "setup"},
     "benchmarks": {"tests", "examples", "setup"},
     "examples": {"tests", "tools", "benchmarks", "setup"},

@@ -36,10 +36,12 @@ NEEDED = {
     "_C._autograd._top_saved_tensors_default_hooks",
     "_C._dispatch_has_kernel_for_dispatch_key",
     "_C._functions",
+    "_C._nn",
     "autograd.forward_ad._current_level",
     "autograd.function.BackwardCFunction",
     "autograd.graph._engine_run_backward",
     "nn.modules._functions.BackwardHookFunction",
+    "utils._pytree.tree_flatten",
     "utils._pytree.tree_map_only",
     "utils.hooks.RemovableHandle.next_id",
 }
@@ -126,6 +128,21 @@ def compare(case: Expected, chunk_size: int | None) -> None:
         penalty = fast_gradient_penalty(
             case.critic, real, fake, epsilon=epsilon, chunk_size=chunk_size
         )
+    check(case, penalty)
+
+
+def compare_captured(case: Expected) -> None:
+    from wgan_fast import captured, fast_gradient_penalty
+
+    def penalty(samples: dict[str, Tensor]) -> Tensor:
+        return fast_gradient_penalty(case.critic, **samples)
+
+    loss = captured(penalty, executor="replay")
+    for _ in range(2):
+        check(case, loss(dict(zip(("real", "fake", "epsilon"), case.samples, strict=True))))
+
+
+def check(case: Expected, penalty: Tensor) -> None:
     for ours, theirs in zip(results_of(case.critic, penalty), case.results, strict=True):
         if ours is None or theirs is None:
             assert ours is theirs, f"{case.name}: {ours} is not {theirs}"
@@ -147,6 +164,7 @@ def without(path: str, cases: list[Expected]) -> None:
     for case in cases:
         compare(case, None)
         compare(case, 2)
+        compare_captured(case)
 
 
 def in_a_fork(function: Callable[[], Any]) -> Any:

@@ -4,6 +4,7 @@ from importlib import metadata as _metadata
 
 from . import distributed as distributed
 from ._penalise.options import FiniteDifference
+from .captured import Captured, captured
 from .critic_loss import CriticLossParts, Penalty, critic_loss
 from .diagnostics import GradientNorms, gradient_norms
 from .frozen import frozen
@@ -39,6 +40,7 @@ from .second_order import (
 )
 
 __all__ = [
+    "Captured",
     "CriticLossParts",
     "FiniteDifference",
     "GradientNorms",
@@ -46,6 +48,7 @@ __all__ = [
     "PathLength",
     "Penalty",
     "approximate_r1",
+    "captured",
     "clip_weights_",
     "consistency_term",
     "critic_loss",

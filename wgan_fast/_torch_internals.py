@@ -7,9 +7,10 @@ test takes each of them away in turn; the penalty must stay what the textbook sa
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -349,3 +350,112 @@ def map_tensors(function: Callable[[Tensor], Any], tree: Any) -> Any:
     if type(tree) in (tuple, list):
         return type(tree)(map_tensors(function, value) for value in tree)
     return tree
+
+
+# The arguments and results of a captured function may be nested.
+_tree_flatten = _find("utils._pytree.tree_flatten")
+_tree_unflatten = _find("utils._pytree.tree_unflatten")
+
+
+def flatten(tree: Any) -> tuple[list[Any], Any]:
+    """What is in nested tuples, lists and dicts, in order, and the structure, to be compared."""
+    if _tree_flatten is not None and _tree_unflatten is not None:
+        return _tree_flatten(tree)
+    leaves: list[Any] = []
+    return leaves, _flattened(tree, leaves)
+
+
+def unflatten(leaves: list[Any], structure: Any) -> Any:
+    """What :func:`flatten` was given, with other leaves."""
+    if _tree_flatten is not None and _tree_unflatten is not None:
+        return _tree_unflatten(leaves, structure)
+    return _unflattened(iter(leaves), structure)
+
+
+def _flattened(tree: Any, leaves: list[Any]) -> Any:
+    if isinstance(tree, dict):
+        return type(tree), list(tree), [_flattened(each, leaves) for each in tree.values()]
+    if isinstance(tree, tuple | list):
+        return type(tree), None, [_flattened(each, leaves) for each in tree]
+    leaves.append(tree)
+    return None
+
+
+def _unflattened(leaves: Iterator[Any], structure: Any) -> Any:
+    if structure is None:
+        return next(leaves)
+    kind, keys, parts = structure
+    values = [_unflattened(leaves, part) for part in parts]
+    if keys is not None:
+        return kind(zip(keys, values, strict=True))
+    return kind(*values) if hasattr(kind, "_fields") else kind(values)
+
+
+#: A mode that sees every call of an operator, below autograd; None where there is none.
+DispatchMode = _find("utils._python_dispatch.TorchDispatchMode")
+
+
+def written_arguments(op: Any) -> list[tuple[int, str]]:
+    """Position and name of the arguments that an operator writes to."""
+    schema = getattr(op, "_schema", None)
+    if schema is None:
+        return [(0, "self")] if str(op).split(".")[-2].endswith("_") else []
+    return [
+        (index, argument.name)
+        for index, argument in enumerate(schema.arguments)
+        if (argument.alias_info is not None and argument.alias_info.is_write)
+        or (argument.name in _RUNNING and "backward" not in schema.name)
+    ]
+
+
+#: What batch normalisation writes to, although its schema does not say so.
+_RUNNING = ("running_mean", "running_var")
+
+
+@contextlib.contextmanager
+def without_hooks(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """A context in which the hooks that ``Tensor.register_hook`` put on some leaves are silent."""
+    found = [getattr(tensor, "_backward_hooks", None) for tensor in tensors]
+    silenced = [(hooks, dict(hooks)) for hooks in found if hooks]
+    for hooks, _ in silenced:
+        hooks.clear()
+    try:
+        yield
+    finally:
+        for hooks, before in silenced:
+            hooks.update(before)
+
+
+#: Where the generated functions lie that ``torch`` and ``Tensor`` do not have.
+NN_FUNCTIONS = _find("_C._nn")
+
+
+# A graph compiled once, without the checks that torch.compile makes at every call.
+# Found when it is needed: loading it takes seconds.
+_foreach_mul = _find("_foreach_mul")
+
+
+def compile_graph(graph: Any, inputs: list[Any]) -> Callable[..., Any]:
+    """An ``fx`` graph, compiled by Inductor; it draws as PyTorch does without a compiler."""
+    options: Any = {"fallback_random": True}
+    try:
+        import torch._inductor as inductor
+    except ImportError:
+        inductor = None
+    _standalone_compile = getattr(inductor, "standalone_compile", None)
+    if _standalone_compile is None:
+        return torch.compile(graph, dynamic=False, fullgraph=True, options=options)
+    return _standalone_compile(
+        graph,
+        inputs,
+        dynamic_shapes="from_example_inputs",
+        options={"config_patches": options},
+    )
+
+
+def multiplied(tensors: Sequence[Tensor], factor: Tensor) -> list[Tensor]:
+    """Each tensor times a scalar tensor, in its own dtype."""
+    alike = all(t.dtype == factor.dtype and t.device == factor.device for t in tensors)
+    if alike and _foreach_mul is not None and all(t.layout is torch.strided for t in tensors):
+        return list(_foreach_mul(tensors, factor))
+    return [factor.to(t.dtype) * t for t in tensors]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ._being_captured import being_captured
 from ._torch_internals import (
     dynamo_differentiates,
     is_batched,
@@ -81,9 +82,11 @@ def can_look(*tensors: Tensor) -> bool:
 
     Not where they have none (fake and meta tensors), and not while calls are recorded to be
     repeated with other values: by ``torch.compile``, ``torch.export``, ``make_fx``, the transforms
-    of ``torch.func``, and in a CUDA graph.
+    of ``torch.func``, by :func:`wgan_fast.captured`, and in a CUDA graph.
     """
     if torch.compiler.is_compiling() or transforms_active() or is_recorded_by_proxies():
+        return False
+    if being_captured():
         return False
     if any(tensor.is_meta or is_fake(tensor) or is_batched(tensor) for tensor in tensors):
         return False

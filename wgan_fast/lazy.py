@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ._being_captured import being_captured
+from ._capture.errors import refuse
 from ._penalise import checks, draws
 from ._penalise.joint import first_tensor
 from ._tracing import always_breaks_graphs
@@ -31,7 +33,16 @@ class Turns:
         self.step = 0
 
     def take_turn(self) -> bool:
-        """Counts one step, and tells whether it is a turn; the first one is."""
+        """Counts one step, and tells whether it is a turn; the first one is.
+
+        Raises:
+            RuntimeError: if the call is being captured, where each step would be like this one.
+        """
+        if self.every > 1 and being_captured():
+            raise refuse(
+                f"a penalty is due at every {self.every}th step only, which a graph cannot count: "
+                "capture one function with it and one without, and count outside."
+            )
         its_turn = self.step % self.every == 0
         self.step += 1
         return its_turn

@@ -27,6 +27,7 @@ PAGES: dict[str, list[str]] = {
     "Use": [
         "docs/which-call",
         "docs/compilers",
+        "docs/captured",
         "docs/variants",
         "docs/migration",
         "docs/amp",

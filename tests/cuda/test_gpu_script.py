@@ -108,11 +108,13 @@ def test_steps_are_measured(what: str, dtype: torch.dtype, monkeypatch: pytest.M
     monkeypatch.setattr(gpu_steps, "ROUNDS", 5)
     tiny = Problem("tiny", lambda: nn.Sequential(nn.Linear(2, 3), nn.LeakyReLU(), nn.Linear(3, 1)),
                    (2,), 4)  # fmt: skip
-    (result,) = gpu_steps.measure(tiny, what, dtype)
-    assert (result.mode, result.dtype) == ("eager", str(dtype).removeprefix("torch."))
-    assert result.usual_ms > 0
-    assert result.ours_ms > 0
-    assert "| tiny | " in gpu_steps.report([result])
+    results = list(gpu_steps.measure(tiny, what, dtype))
+    assert [result.mode for result in results] == ["eager", "captured"]
+    for result in results:
+        assert result.dtype == str(dtype).removeprefix("torch.")
+        assert result.usual_ms > 0
+        assert result.ours_ms > 0
+    assert "| tiny | " in gpu_steps.report(results)
 
 
 def test_what_cannot_be_tested_is_named(

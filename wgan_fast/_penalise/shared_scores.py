@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._being_captured import being_captured, conditions_are_kept, must_hold
 from .._per_critic import memory_of
 from .._torch_internals import forward_mode_active, input_gradient, transforms_active
 from .._tracing import can_look
@@ -138,6 +139,8 @@ def _why_not_shared(points: Tensor, profile: Profile | None) -> str:
     if profile is not None and not profile.sharing.looks(points.shape):
         return profile.sharing.why(points.shape)
     proved = profile is not None and profile.sharing_was_proved
+    if being_captured():
+        proved = conditions_are_kept()
     if not (can_look(points) or proved) or transforms_active() or forward_mode_active():
         return _TRACED
     if points.dtype not in (torch.float32, torch.float64):
@@ -213,14 +216,16 @@ def _computed(
     if not value.requires_grad:  # nothing to train: as everybody else, it leads to the points
         return scores, "nothing that it depends on requires a gradient"
     known = scores.detach().reshape(-1)
-    if can_look(points):
+    if can_look(points) or conditions_are_kept():
         with torch.no_grad():
             size = rows.norm(dim=1) * flat.norm(dim=1) + known.abs()
             size += sum(term.abs() for term in terms[1:])
             # Each function may round once. 15 critics of up to 60 came to 0.07 of this at most.
             bound = _rounding(points) * len(constants.leading) * size
-            proved = bool(((value - known).abs() <= bound).all())  # false for NaN as well
-        if not proved:
+            proved = ((value - known).abs() <= bound).all()  # false for NaN as well
+        if conditions_are_kept():
+            must_hold(proved)
+        elif not bool(proved):
             return scores, "its scores are not what its gradients and constants come to"
     return (known + (value - value.detach())).view_as(scores), ""
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._being_captured import being_captured
 from .._per_critic import Memory, PerCritic, behind_partials
 from .._tracing import has_symbolic_shape
 from ._layer import Replacing
@@ -99,11 +100,11 @@ class Profile:
 
     def may_cut(self, shape: torch.Size) -> bool:
         """Whether it is worth while to look for what can be cut."""
-        return self._cutting.looks(shape)
+        return being_captured() or self._cutting.looks(shape)
 
     def learn_from_walk(self, walk: Walk | None, points: Tensor) -> bool:
         """Whether what was found is worth cutting; if not, nobody looks again for a while."""
-        if not thresholds_apply():
+        if not thresholds_apply() or being_captured():
             return True
         multiplications = self._largest_work.get(CONVOLUTION.name, 0.0)
         if walk is not None and _pays(walk, points, multiplications):

@@ -1,0 +1,144 @@
+"""Which way a graph is run, and that all ways give the same."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.captured import training
+from tests.captured.training import both, replayed, samples
+from tests.comparing import assert_close
+from wgan_fast import captured
+from wgan_fast._capture import choose
+from wgan_fast._capture.replay import Replay
+
+
+def inductor(loss):
+    return captured(loss, executor="inductor")
+
+
+@pytest.mark.filterwarnings("ignore:the critic has batch normalisation")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own, in its compiler
+def test_inductor_is_eager_to_rounding():
+    """With what it has to get right: draws, dropout, state, an operator of the library."""
+
+    def make():
+        return training.mlp(nn.BatchNorm1d(16), nn.Dropout(0.5))
+
+    ours, theirs, loss = both(
+        make, training.gradient_penalty, (8, 5), torch.float64, inductor, steps=3
+    )
+    assert [graph.executor for graph in loss.report().graphs] == ["inductor"]
+    for a, b in zip(ours, theirs, strict=True):
+        assert_close(a, b, atol=1e-12)
+
+
+class Slow(Replay):
+    name = "inductor"
+
+    def __init__(self, tape, inputs):
+        super().__init__(tape)
+        self._calls = 0
+
+    def __call__(self, inputs):
+        for _ in range(20):
+            result = super().__call__(inputs)
+        return result
+
+
+class Quick:
+    name = "inductor"
+
+    def __init__(self, tape, inputs):
+        self._results = Replay(tape)(inputs)
+
+    def __call__(self, inputs):
+        return self._results
+
+
+def broken(tape, inputs):
+    raise RuntimeError("a page of text\nInvalidCxxCompiler: No working C++ compiler found\nmore")
+
+
+@pytest.mark.parametrize(("stand_in", "fastest"), [(Slow, "replay"), (Quick, "inductor")])
+def test_auto_times_all_and_keeps_the_fastest(monkeypatch, stand_in, fastest):
+    monkeypatch.setattr(choose, "Inductor", stand_in)
+    loss = captured(training.gradient_penalty(training.mlp()))
+    loss(*samples((8, 5), torch.float32))
+    (graph,) = loss.report().graphs
+    assert graph.executor == fastest
+    assert set(graph.seconds) == {"replay", "inductor"}
+    assert all(0 < seconds < graph.capture_seconds for seconds in graph.seconds.values())
+    assert graph.seconds[fastest] == min(graph.seconds.values())
+    assert "cuda device" in graph.left_out["cuda_graph"]
+    assert 10 < graph.calls < 200
+    assert graph.bytes > 8 * 5 * 4
+    text = str(loss.report())
+    assert f"{fastest}: {graph.calls} calls" in text
+    assert "without cuda_graph: " in text
+
+
+def test_auto_changes_nothing_by_timing(monkeypatch):
+    monkeypatch.setattr(choose, "Inductor", Slow)
+
+    def make():
+        return training.normalised(nn.utils.parametrizations.spectral_norm)
+
+    ours, theirs, _ = both(make, training.gradient_penalty, (8, 5), capture=captured)
+    training.assert_equal(ours, theirs)
+
+
+def test_what_does_not_work_is_left_out_and_said(monkeypatch):
+    monkeypatch.setattr(choose, "Inductor", broken)
+    loss = captured(training.gradient_penalty(training.mlp()))
+    loss(*samples((8, 5), torch.float32))
+    (graph,) = loss.report().graphs
+    assert graph.executor == "replay"
+    assert graph.left_out["inductor"] == (
+        "RuntimeError: InvalidCxxCompiler: No working C++ compiler found"
+    )
+    with pytest.raises(RuntimeError, match=r"executor 'inductor' does not work here.*C\+\+"):
+        inductor(training.gradient_penalty(training.mlp()))(*samples((8, 5), torch.float32))
+
+
+def test_a_cuda_graph_needs_a_device():
+    loss = captured(lambda x: x.sum(), executor="cuda_graph")
+    with pytest.raises(RuntimeError, match=r"'cuda_graph' does not work here: .*cuda device"):
+        loss(torch.ones(3))
+
+
+SCRIPT = """
+import torch
+from wgan_fast import captured
+weight = torch.ones(3, requires_grad=True)
+loss = captured(lambda x: (weight * x).square().sum())
+for _ in range(2):
+    weight.grad = None
+    loss(torch.full((3,), 2.0)).backward()
+assert weight.grad.tolist() == [8, 8, 8]
+print(loss.report().graphs[0])
+"""
+
+
+def test_without_a_compiler(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCRIPT],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True,
+        env=os.environ | {
+            "CXX": "/nowhere/c++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path),
+            "OMP_NUM_THREADS": "1",
+        },
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "executor='replay'" in run.stdout
+    assert "No working C++ compiler found" in run.stdout
+
+
+def test_nothing_is_reported_before_the_first_call():
+    loss = replayed(lambda x: x.sum())
+    assert loss.report().graphs == ()
+    assert str(loss.report()) == "nothing has been captured yet"

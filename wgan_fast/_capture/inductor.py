@@ -1,0 +1,63 @@
+"""The calls of a tape, compiled by Inductor: fewer passes over memory, after much compiling."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from .._torch_internals import compile_graph
+from .tape import Call, Slot, Tape, map_slots
+
+
+class Inductor:
+    """A compiled tape. Constants are arguments of the compiled function, so it reads them where
+    they lie.
+
+    Args:
+        tape: the calls.
+        inputs: arguments to compile for.
+    """
+
+    name = "inductor"
+
+    def __init__(self, tape: Tape, inputs: Sequence[Tensor]) -> None:
+        self._constants = list(tape.constants.values())
+        with torch.no_grad():
+            given = [*inputs, *self._constants]
+            self._run = compile_graph(as_module(tape), given)
+
+    def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        with torch.no_grad():
+            return list(self._run(*inputs, *self._constants))
+
+
+def as_module(tape: Tape) -> fx.GraphModule:
+    """The same calls as an ``fx`` graph, of the arguments and the constants."""
+    graph = fx.Graph()
+    nodes: dict[int, fx.Node] = {}
+    for slot in (*tape.inputs, *tape.constants):
+        nodes[slot] = graph.placeholder(f"t{slot}")
+    for call in tape.calls:
+        _add(call, graph, nodes)
+    graph.output([nodes[slot] for slot in tape.outputs if slot is not None])
+    return fx.GraphModule(torch.nn.Module(), graph)
+
+
+def _add(call: Call, graph: fx.Graph, nodes: dict[int, fx.Node]) -> None:
+    def node_of(slot: Slot) -> Any:
+        return nodes[slot.index]
+
+    node = graph.call_function(
+        call.op, map_slots(node_of, call.args), map_slots(node_of, call.kwargs)
+    )
+    if not call.several:
+        if call.outputs[0] is not None:
+            nodes[call.outputs[0]] = node
+        return
+    for index, output in enumerate(call.outputs):
+        if output is not None:
+            nodes[output] = graph.call_function(operator.getitem, (node, index))

@@ -1,0 +1,39 @@
+"""Runs a tape for nothing: to time it, to warm up, or because it was the wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from .._penalise.randomness import Randomness
+from .tape import Tape
+
+
+class Before:
+    """The tape's constants and all random generators as they are now.
+
+    Args:
+        tape: what will run.
+        inputs: its arguments.
+    """
+
+    def __init__(self, tape: Tape, inputs: Sequence[Tensor]) -> None:
+        self._values = [(tensor, tensor.detach().clone()) for tensor in tape.state()]
+        self._randomness = Randomness([*inputs, *tape.constants.values()], tape.generators())
+
+    def restore(self) -> None:
+        for tensor, value in self._values:
+            tensor.data.copy_(value)
+        self._randomness.restore()
+
+
+@contextmanager
+def unchanged(tape: Tape, inputs: Sequence[Tensor]) -> Iterator[None]:
+    """A context after which everything is as it was before."""
+    before = Before(tape, inputs)
+    try:
+        yield
+    finally:
+        before.restore()
