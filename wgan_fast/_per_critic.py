@@ -32,7 +32,10 @@ def memory_of(critic: Callable[..., Any], module: torch.nn.Module | None) -> Mem
     A critic is known by the module that it uses, and by the code that it calls it with: two methods
     of one module are two critics, and two lambdas written on one line are one.
     """
-    owner, code = _owner_of(critic, module), _code_of(critic)
+    if critic is module:  # as in most calls
+        owner, code = module, type(critic)
+    else:
+        owner, code = _owner_of(critic, module), _code_of(critic)
     memories = _memories.get(owner)
     if memories is None:
         memories = _memories[owner] = {}

@@ -192,9 +192,12 @@ def in_compiled_backward() -> bool:
 _transforms_active = _find("_C._are_functorch_transforms_active")
 
 
-def transforms_active() -> bool:
-    """Whether this runs inside a transform of ``torch.func``, or a vectorised backward pass."""
-    return True if _transforms_active is None else _transforms_active()
+def _unknown() -> bool:
+    return True
+
+
+#: Whether this runs inside a transform of ``torch.func``, or a vectorised backward pass.
+transforms_active: Callable[[], bool] = _transforms_active or _unknown
 
 
 # A vectorised backward pass (is_grads_batched) hides a dimension of the gradients, and not all of
@@ -218,12 +221,15 @@ _FUNCTIONAL = _find("_subclasses.functional_tensor.FunctionalTensor")
 _ORDINARY = (Tensor, torch.nn.Parameter, _FAKE, _FUNCTIONAL)
 
 
-def is_ordinary(tensor: Tensor) -> bool:
-    """Whether a tensor lies in memory, or will when what is traced is run.
+def are_ordinary(*values: Any) -> bool:
+    """Whether the tensors among some values lie in memory, or will when what is traced is run.
 
     Not so those of other types, such as ``DTensor``, and those that a transform wraps.
     """
-    return type(tensor) in _ORDINARY and not transforms_active()
+    for value in values:
+        if type(value) not in _ORDINARY and isinstance(value, Tensor):
+            return False
+    return not transforms_active()
 
 
 # Tracers record calls, to be repeated with other values: what they are called with has none, or
@@ -315,15 +321,11 @@ def saved_tensors(node: Any) -> Sequence[Any]:
 
 
 # An operator called from its own autograd implementation must not come back to it.
-_below_autograd = _find("_C._AutoDispatchBelowAutograd")
-
-
-def below_autograd() -> AbstractContextManager[Any] | None:
-    """A context in which an operator is called without recording it for differentiation.
-
-    None where there is no such thing: then the reference has to do.
-    """
-    return None if _below_autograd is None else _below_autograd()
+#: Makes a context in which an operator is called without recording it for differentiation. None
+#: where there is no such thing: then the reference has to do.
+below_autograd: Callable[[], AbstractContextManager[Any]] | None = _find(
+    "_C._AutoDispatchBelowAutograd"
+)
 
 
 # Whether the compiled library has registered a kernel.

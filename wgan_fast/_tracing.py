@@ -44,11 +44,10 @@ def _left_to_eager_mode(
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_compiling():
-            if torch.compiler.is_exporting():
-                raise RuntimeError(_WHY_NOT_EXPORTED)
-            if torch.compiler.is_dynamo_compiling() and not can_be_traced(kwargs):
-                return eagerly(*args, **kwargs)
+        if torch.compiler.is_exporting():
+            raise RuntimeError(_WHY_NOT_EXPORTED)
+        if torch.compiler.is_dynamo_compiling() and not can_be_traced(kwargs):
+            return eagerly(*args, **kwargs)
         return function(*args, **kwargs)
 
     return call  # type: ignore[return-value]
@@ -102,7 +101,7 @@ def is_traced(tensor: Tensor) -> bool:
 
 def has_symbolic_shape(tensor: Tensor) -> bool:
     """Whether a size is not known yet, so that nothing can be remembered by it."""
-    return any(isinstance(size, torch.SymInt) for size in tensor.shape)
+    return not {int}.issuperset(map(type, tensor.shape))
 
 
 def values_of(tensor: Tensor) -> Tensor:

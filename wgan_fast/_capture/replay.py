@@ -41,11 +41,10 @@ class Replay:
         """The results, in their order; gradients that there are none of are left out."""
         if not self._has_looked:
             self._look()
-        below = below_autograd()
-        if below is None:
+        if below_autograd is None:
             with torch.no_grad():
                 return self._run(inputs)
-        with torch.set_grad_enabled(self._tape.grad_mode), below:
+        with torch.set_grad_enabled(self._tape.grad_mode), below_autograd():
             return self._run(inputs)
 
     def moved(self) -> None:

@@ -5,7 +5,7 @@
 import torch
 from torch import Tensor
 
-from .._torch_internals import is_ordinary
+from .._torch_internals import are_ordinary
 from . import _native
 from ._op import REGISTRY
 from .activation_gradients import activation_gradients
@@ -18,7 +18,7 @@ from .random_interpolate import drawn_epsilon, random_interpolate
 def has_kernels(samples: Tensor) -> bool:
     """Whether compiled kernels serve these samples, and their device."""
     served = _native.serves("random_interpolate", samples.device.type)
-    return served and (torch.compiler.is_compiling() or is_ordinary(samples))
+    return served and (are_ordinary(samples) or torch.compiler.is_compiling())
 
 
 __all__ = [

@@ -13,7 +13,7 @@ import sys
 import torch
 from torch import Tensor
 
-from .._torch_internals import is_ordinary
+from .._torch_internals import are_ordinary
 
 
 def is_rows(x: Tensor) -> bool:
@@ -31,7 +31,7 @@ def is_rows(x: Tensor) -> bool:
 
 def as_rows(x: Tensor) -> Tensor:
     """``x`` itself if its samples are dense, otherwise a contiguous copy."""
-    return x if is_rows(x) else x.contiguous()
+    return x if x.is_contiguous() or is_rows(x) else x.contiguous()
 
 
 def packed_strides(x: Tensor) -> tuple[int, ...]:
@@ -48,7 +48,7 @@ def packed_like(x: Tensor, result: Tensor) -> Tensor:
     """``result`` in the packed layout of ``x`` and its dtype; copied only if it is not yet so."""
     if result.dtype == x.dtype and x.is_contiguous() and result.is_contiguous():
         return result
-    if not is_ordinary(x) or not is_ordinary(result):  # where they lie is not said
+    if not are_ordinary(x, result):  # where they lie is not said
         return result.to(x.dtype)
     same = all(
         a == b or n == 1
@@ -63,7 +63,7 @@ def rows_like(x: Tensor, other: Tensor) -> Tensor:
     """``other`` with the layout of ``x``'s samples; copied only if it has another one."""
     if other.stride() == x.stride() or other.shape != x.shape:
         return other  # another shape is for the operator to refuse
-    if not is_ordinary(x) or not is_ordinary(other):
+    if not are_ordinary(x, other):
         return other
     same = all(
         a == b or n == 1

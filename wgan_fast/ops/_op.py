@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .._arguments import check_choice
-from .._torch_internals import below_autograd, forward_mode_active, is_ordinary
+from .._torch_internals import are_ordinary, below_autograd, forward_mode_active
 from . import _native
 
 _library = torch.library.Library("wgan_fast", "DEF")
@@ -78,13 +78,13 @@ class Op:
     def __call__(self, *args: Any, backend: str = "auto") -> Any:
         """Runs the operator on one of the :data:`BACKENDS`."""
         if backend == "auto":
-            if torch.compiler.is_compiling():
+            if torch.compiler.is_dynamo_compiling():
                 return self.overload(*args)
-            if not _native.serves(self.name, args[0].device.type) or not _all_ordinary(args):
+            if not _native.serves(self.name, args[0].device.type) or not are_ordinary(*args):
                 return self.pytorch(*args)
         elif backend == "native":
             _native.require(self.name, args[0].device)
-            if not _all_ordinary(args):
+            if not are_ordinary(*args):
                 raise RuntimeError(
                     f'backend="native" was asked for, but {self.name} was called with a tensor of '
                     "another type than torch.Tensor, or inside a transform of torch.func, of which "
@@ -112,12 +112,7 @@ class Op:
         return kernel(*args)
 
     def _below_autograd(self, *args: Any) -> Any:
-        below = below_autograd()
-        if below is None:
+        if below_autograd is None:
             return self.reference(*args)
-        with below:
+        with below_autograd():
             return self.overload(*args)
-
-
-def _all_ordinary(args: tuple[Any, ...]) -> bool:
-    return all(is_ordinary(each) for each in args if isinstance(each, Tensor))
