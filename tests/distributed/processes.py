@@ -1,7 +1,7 @@
 """Processes of one gloo group, started once, that run one function after the other.
 
-A start costs seconds, most of them for ``import torch``: a server imports it once, and all processes
-are forks of that server. Functions are pickled by name, so that they stand at the top of a module.
+A start costs seconds, most of them for ``import torch``: a server imports it once, and all
+processes are forks of that server. Functions are pickled by name: they are those of a module.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from .batch_dependence import watched
 from .chunks import Arguments, Evaluated, in_slices, slice_arguments, slices_of
 from .cost import cost_of
 from .critic import check_critic, input_gradients, module_of
+from .distributed import engines_of, without_reducer
 from .finite_differences import penalty_by_differences
 from .options import Options, Term
 from .points import Points, requiring_gradients
-from .recomputing import without_reducer
 
 _NOTHING = contextlib.nullcontext()
 
@@ -47,6 +47,7 @@ def penalise(
     module = module_of(critic) if options.module is None else options.module
     checks.check_inference_mode()
     create_graph = torch.is_grad_enabled()
+    engines = engines_of(module, create_graph=create_graph)
     chosen, count = None, batch
     expected: float = batch  # which may be symbolic: no float(batch)
     if options.subset is not None:
@@ -65,12 +66,19 @@ def penalise(
         args, kwargs = arguments
         if create_graph and differences is not None:
             way = penalty_by_differences(
-                called, x, args, kwargs, cost, differences, module, options.backend
+                called, x, args, kwargs, cost, differences, module, options.backend, engines
             )
             return *way, x
         with _NOTHING if create_graph else torch.enable_grad():
             gradients = input_gradients(
-                called, x, args, kwargs, create_graph=create_graph, prune=prune, module=module
+                called,
+                x,
+                args,
+                kwargs,
+                create_graph=create_graph,
+                prune=prune,
+                module=module,
+                engines=engines,
             )
         return *cost(gradients), x
 
@@ -90,7 +98,9 @@ def penalise(
         pieces = slices_of(count, options.chunk_size)
         together = options.reduction in ("mean", "sum")
         sample = points(slice(0, 1))
-        penalty, norms = in_slices(pieces, evaluate, given, together, critic, module, sample)
+        penalty, norms = in_slices(
+            pieces, evaluate, given, together, critic, module, sample, engines
+        )
     if options.reduction == "max":
         penalty = penalty.amax()
     return (penalty, norms.detach()) if options.return_norms else penalty

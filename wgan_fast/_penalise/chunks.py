@@ -15,10 +15,11 @@ from typing import Any, Protocol, cast
 import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
-from torch.autograd.graph import Node
 
-from .._torch_internals import has_hooks, is_leaf_node, map_tensors
+from .._torch_internals import has_hooks, map_tensors
 from ..ops._layout import spread_like
+from ..second_order._graph import leaves_of
+from .distributed import Engines
 from .recomputing import Recomputing
 from .seen import Seen
 from .snapshot import Snapshot, snapshot_and_call
@@ -86,22 +87,6 @@ def cut_off(arguments: Any) -> tuple[Any, dict[Tensor, Tensor]]:
     return map_tensors(cut, arguments), originals
 
 
-def leaves_of(result: Tensor) -> list[Tensor]:
-    """The leaf tensors that a result was computed from and that require a gradient."""
-    leaves: list[Tensor] = []
-    seen: set[Node] = set()
-    waiting = [result.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if is_leaf_node(node):
-            leaves.append(node.variable)  # type: ignore[attr-defined]
-        waiting.extend(following for following, _ in node.next_functions)
-    return leaves
-
-
 #: The penalty of a slice, its norms, and its points.
 Evaluated = tuple[Tensor, Tensor, Tensor]
 
@@ -129,6 +114,7 @@ def in_slices(
     critic: Callable[..., Any],
     module: nn.Module | None,
     sample: Tensor,
+    engines: Engines,
 ) -> tuple[Tensor, Tensor]:
     """The penalty of a batch, slice by slice.
 
@@ -140,6 +126,7 @@ def in_slices(
         critic: what is called.
         module: the critic, if it is known. Every slice begins with the same state of it.
         sample: for its device.
+        engines: the wrappers in the critic.
 
     Returns:
         The penalty, and the norms, ``[B]``, without a graph.
@@ -148,8 +135,10 @@ def in_slices(
     if together:
         arguments, originals = cut_off(given)
         with_leaves = functools.partial(evaluate, arguments=arguments)
-        results = summed(pieces, with_leaves, originals, module, sample)
-    elif torch.is_grad_enabled() and not _sliced.has(critic, module):
+        results = summed(pieces, with_leaves, originals, module, sample, engines)
+    if results is None:
+        engines.check_recomputing()
+    if not together and torch.is_grad_enabled() and not _sliced.has(critic, module):
         # At its first call, a critic may be built, and is looked at: not in a checkpoint, in which
         # everything happens a second time.
         begin, _ = snapshot_and_call(module, sample, lambda _: evaluate(pieces[0]))
@@ -165,11 +154,12 @@ def summed(
     originals: dict[Tensor, Tensor],
     module: nn.Module | None,
     sample: Tensor,
+    engines: Engines,
 ) -> tuple[Tensor, Tensor] | None:
     """The sum of a penalty over slices, and all their norms.
 
     Args:
-        pieces, evaluate, module, sample: as for :func:`in_slices`; penalties are scalars.
+        pieces, evaluate, module, sample, engines: as for :func:`in_slices`; penalties are scalars.
         originals: whom leaves stand for, from :func:`cut_off`.
 
     Returns:
@@ -204,7 +194,10 @@ def summed(
         del value, piece_norms, points  # or this graph would live on beside the next one
     if gradients:
         owners = [originals.get(leaf, leaf) for leaf in gradients]
-        total = _WithGradients.apply(total, len(owners), *gradients.values(), *owners)
+        # After the owners, so that they have their gradients when the hooks are set off.
+        total = _WithGradients.apply(
+            total, len(owners), *gradients.values(), *owners, *engines.ends
+        )
     return cast(Tensor, total), torch.cat(norms)
 
 
@@ -243,12 +236,18 @@ def concatenated(
 
 
 class _WithGradients(torch.autograd.Function):
-    """A scalar whose gradient with respect to some tensors is known already."""
+    """A scalar whose gradient with respect to some tensors is known already.
+
+    Args:
+        value: the scalar.
+        count: of the gradients.
+        tensors: the gradients, their owners, and further ends, which get no gradient.
+    """
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, count: int, *tensors: Tensor) -> Tensor:
         ctx.save_for_backward(*tensors[:count])
-        ctx.owners = tensors[count:]
+        ctx.owners, ctx.ends = tensors[count : 2 * count], len(tensors) - 2 * count
         return value.clone()
 
     @staticmethod
@@ -257,7 +256,7 @@ class _WithGradients(torch.autograd.Function):
         if torch.is_grad_enabled():
             pairs = zip(gradients, ctx.owners, strict=True)
             gradients = [Once.apply(part, owner, _WHY_ONCE) for part, owner in pairs]
-        return None, None, *(None for _ in gradients), *gradients
+        return None, None, *(None for _ in gradients), *gradients, *[None] * ctx.ends
 
 
 _WHY_ONCE = (

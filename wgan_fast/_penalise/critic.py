@@ -15,6 +15,7 @@ from ..second_order._profile import profile_of
 from ..second_order.context import EfficientDoubleBackward, NoticingHooks
 from . import batch_norm
 from .checks import describe
+from .distributed import NO_ENGINES, Engines
 from .double_backward_errors import input_gradient_to_differentiate
 from .underflow import warn_of_underflow
 
@@ -46,6 +47,7 @@ def input_gradients(
     prune: bool,
     module: torch.nn.Module | None,
     per_sample: bool = False,
+    engines: Engines = NO_ENGINES,
 ) -> Tensor:
     """The gradient of each sample's score with respect to that sample.
 
@@ -58,6 +60,7 @@ def input_gradients(
             PyTorch has it.
         module: whose parameters the critic uses, if it is known.
         per_sample: whether the scores must have a row for each sample.
+        engines: the wrappers in the critic.
 
     Returns:
         ``[B, *]``, the dtype of ``points``.
@@ -79,7 +82,7 @@ def input_gradients(
         call = EfficientDoubleBackward(profile_of(critic, module, memory, points), points)
     else:
         call = NoticingHooks()
-    with batch_norm.watching(critic, module, memory), call:
+    with batch_norm.watching(critic, module, memory), call, engines.watching(call):
         scores = critic(points, *args, **kwargs)
     check_scores(scores, points, per_sample=per_sample)
     if not scores.requires_grad:
@@ -94,7 +97,11 @@ def input_gradients(
         raise ValueError(NOT_CONNECTED)
     if create_graph:
         warn_of_underflow(memory, scores, points, gradients)
-    return call.prune(gradients) if isinstance(call, EfficientDoubleBackward) else gradients
+    if isinstance(call, EfficientDoubleBackward):
+        gradients = call.prune(gradients)
+    if not create_graph:
+        return gradients
+    return engines.connected(gradients, scores, hooked=call.has_hooks)
 
 
 def plain_scores_and_gradients(

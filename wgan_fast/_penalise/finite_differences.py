@@ -26,6 +26,7 @@ from .._tracing import can_look
 from .agreement import check_agreement
 from .chunks import Once
 from .critic import check_scores, input_gradients
+from .distributed import Engines
 from .options import FiniteDifference
 from .snapshot import snapshot_and_call
 
@@ -47,6 +48,7 @@ def penalty_by_differences(
     settings: FiniteDifference,
     module: torch.nn.Module | None,
     backend: str,
+    engines: Engines,
 ) -> tuple[Tensor, Tensor]:
     """The penalty at some points, whose gradient is a central difference.
 
@@ -58,6 +60,7 @@ def penalty_by_differences(
         settings: the step h, in units of the norm of each sample, or of 1 for shorter samples.
         module: whose state the critic may change, if it is known.
         backend: of the operators.
+        engines: the wrappers in the critic.
 
     Returns:
         The exact penalty, which can be differentiated once, and the norms.
@@ -92,6 +95,7 @@ def penalty_by_differences(
         return scores.reshape(points.shape[0], -1)
 
     sides = scores_at(points + move), scores_at(points - move)
+    engines.remember(*sides)
     after, before = (scores.to(weights.dtype).sum(1) for scores in sides)
     differences = (after - before) / (2 * reach)
     if can_look(points):

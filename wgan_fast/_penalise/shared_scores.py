@@ -28,6 +28,7 @@ from ..second_order.context import EfficientDoubleBackward, NoticingHooks
 from ..second_order.prune import cut, with_zero_gradients
 from . import batch_norm
 from .critic import NOT_CONNECTED, check_scores, plain_scores_and_gradients
+from .distributed import Engines, engines_of
 from .double_backward_errors import input_gradient_to_differentiate
 from .underflow import warn_of_underflow
 
@@ -82,16 +83,18 @@ def scores_and_gradients(
             critic, points, args, kwargs, create_graph=create_graph
         )
         return Scored(scores, gradients, f"{SHARED_FORWARD}: {_TRACED}")
+    engines = engines_of(module, create_graph=create_graph)
     memory = memory_of(critic, module)
     profile = profile_of(critic, module, memory, points)
     prune = prune and create_graph
-    why_not = _why_not_shared(points, profile) if prune else "nothing is cut"
+    why_not = _why_not_shared(points, profile, engines) if prune else "nothing is cut"
     recording = None if why_not else RecordingConstants()
     call = EfficientDoubleBackward(profile, points) if prune else NoticingHooks()
     with (
         torch.enable_grad(),
         batch_norm.watching(critic, module, memory),
         call,
+        engines.watching(call),
         recording or contextlib.nullcontext(),
     ):
         scores = critic(points, *args, **kwargs)
@@ -124,6 +127,7 @@ def scores_and_gradients(
         raise ValueError(NOT_CONNECTED)
     if create_graph:
         warn_of_underflow(memory, scores, points, gradients)
+        gradients = engines.connected(gradients, scores, hooked=call.has_hooks)
     return Scored(scores, gradients, f"{SHARED_FORWARD}: {why_not}")
 
 
@@ -134,8 +138,10 @@ _BY_DIFFERENCES = (
 )
 
 
-def _why_not_shared(points: Tensor, profile: Profile | None) -> str:
+def _why_not_shared(points: Tensor, profile: Profile | None, engines: Engines) -> str:
     """Why it is not even tried; empty if it is."""
+    if engines.is_sharded:
+        return "the critic is sharded by fully_shard, which waits for the whole graph"
     if profile is not None and not profile.sharing.looks(points.shape):
         return profile.sharing.why(points.shape)
     proved = profile is not None and profile.sharing_was_proved

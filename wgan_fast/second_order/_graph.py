@@ -23,6 +23,11 @@ def nodes_of(result: Tensor) -> list[Node]:
     return nodes
 
 
+def leaves_of(result: Tensor) -> list[Tensor]:
+    """The leaf tensors that a result was computed from and that require a gradient."""
+    return [node.variable for node in nodes_of(result) if is_leaf_node(node)]  # type: ignore[attr-defined]
+
+
 def leading_to(leaf: Tensor, nodes: Iterable[Node]) -> set[Node]:
     """The nodes from which a leaf is reached."""
     before: defaultdict[Node | None, list[Node]] = defaultdict(list)

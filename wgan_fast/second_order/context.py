@@ -25,9 +25,11 @@ class NoticingHooks(AbstractContextManager[Any]):
 
     Attributes:
         has_hooks: whether it did; once it was left.
+        known_hooks: how many of the hooks are no matter, as who calls it knows.
     """
 
     has_hooks = False
+    known_hooks = 0
     _next: int | None = 0
 
     def __enter__(self) -> Any:
@@ -36,7 +38,8 @@ class NoticingHooks(AbstractContextManager[Any]):
 
     def __exit__(self, *error: Any) -> None:
         # Where the number of the next hook is unknown, there may be one.
-        self.has_hooks = self._next is None or next_hook_number() != self._next
+        numbers = self._next, next_hook_number()
+        self.has_hooks = None in numbers or numbers[1] - numbers[0] != self.known_hooks
 
 
 class EfficientDoubleBackward(NoticingHooks):
