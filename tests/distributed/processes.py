@@ -29,6 +29,9 @@ T = TypeVar("T")
 #: After one process has failed, the others may be waiting for it: they get this many seconds more.
 _GRACE = 2.0
 
+#: What PyTorch's engines import when they are first used, which takes seconds.
+_IMPORTED_LATE = ["torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor.parallel"]
+
 
 class ProcessError(RuntimeError):
     """A function failed, or did not come to its end; with the traceback of each process."""
@@ -94,7 +97,7 @@ class Processes:
 
     def _start(self) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
+        context.set_forkserver_preload([__name__, *_IMPORTED_LATE])
         self._folder = tempfile.mkdtemp()
         store = os.path.join(self._folder, "store")
         for rank in range(self.count):
