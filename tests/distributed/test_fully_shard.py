@@ -4,21 +4,22 @@ from functools import partial
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from benchmarks.flops import flops_of
-from wgan_fast import FiniteDifference, critic_loss, fast_gradient_penalty, max_gradient_penalty
+from tests.comparing import assert_close
+from wgan_fast import fast_gradient_penalty, max_gradient_penalty
 from wgan_fast.second_order import without_thresholds
 
 from .training import (
+    BY_DIFFERENCES,
+    CLOSE,
     CRITICS,
     EVERY_ORDER,
     ORDERS,
     assert_as_in_one_process,
     critic_of,
-    mean_of_penalties,
     my_rows,
     samples,
     trained_here,
@@ -86,3 +87,115 @@ def test_two_threads(pair, by_layer):
         trained_sharded, "convolutions", "penalty last", by_layer, False, fast_gradient_penalty, 2
     )
     assert_as_in_one_process(results, "convolutions", "penalty last")
+
+
+class Cast(nn.Module):
+    """What mixed precision makes of a critic: weights and samples in single precision."""
+
+    def __init__(self, critic):
+        super().__init__()
+        self.critic = critic
+        self.weights = {}
+
+    def begin(self):
+        """The cast happens once for all calls before a backward pass."""
+        self.weights = {name: p.float() for name, p in self.critic.named_parameters()}
+
+    def forward(self, x):
+        return torch.func.functional_call(self.critic, self.weights, x.float())
+
+
+def in_mixed_precision(order, by_layer):
+    kind = "piecewise linear"
+    policy = MixedPrecisionPolicy(param_dtype=torch.float32, reduce_dtype=torch.float64)
+    critic = sharded(critic_of(kind), by_layer=by_layer, mp_policy=policy)
+    ours = trained_here(critic, kind, order)
+    alone = Cast(critic_of(kind))
+
+    def differentiate(loss, *batch):  # as each process does, with the mean of the gradients
+        for part in zip(*(x.chunk(2) for x in batch), strict=True):
+            alone.begin()
+            (loss(*part) / 2).backward()
+
+    theirs = trained_here(alone, kind, order, rows=slice(None), differentiate=differentiate)
+    return [(a - b).abs().max().item() for a, b in zip(ours, theirs, strict=True)]
+
+
+@by_layer
+@pytest.mark.parametrize("order", EVERY_ORDER)
+def test_mixed_precision(pair, order, by_layer):
+    for differences in pair.run(in_mixed_precision, order, by_layer):
+        assert max(differences) < 1e-10
+
+
+def by_finite_differences(by_layer, chunk_size):
+    """The weights after training, and those of the same in one process."""
+    kind = "smooth"
+    penalty = partial(BY_DIFFERENCES, chunk_size=chunk_size)
+    ours = trained_here(sharded(critic_of(kind), by_layer=by_layer), kind, "penalty first", penalty)
+    return ours, trained_here(critic_of(kind), kind, "penalty first", penalty, slice(None))
+
+
+@by_layer
+@pytest.mark.parametrize("chunk_size", [None, 3])
+def test_finite_differences(pair, by_layer, chunk_size):
+    for results in pair.run(by_finite_differences, by_layer, chunk_size):
+        for ours, theirs in zip(*results, strict=True):
+            assert_close(ours, theirs, CLOSE)
+
+
+def computing_again():
+    critic = sharded(critic_of("smooth"), by_layer=True)
+    real, fake, _ = samples("smooth", 0, my_rows())
+    for penalty, keywords in (
+        (fast_gradient_penalty, {"reduction": "none"}),
+        (max_gradient_penalty, {}),
+    ):
+        with pytest.raises(ValueError, match=r"chunk_size must be None.*fully_shard"):
+            penalty(critic, real, fake, chunk_size=3, **keywords)
+        with torch.no_grad():
+            penalty(critic, real, fake, chunk_size=3, **keywords)
+    return True
+
+
+def test_nothing_is_computed_again_in_the_backward_pass(pair):
+    assert pair.run(computing_again) == [True, True]
+
+
+def multiplications(by_layer, hooked):
+    """Of the second penalty with its backward pass: pruned, and plain; without FSDP first."""
+    kind = "piecewise linear"
+    counts = []
+    for critic in (critic_of(kind), sharded(critic_of(kind), by_layer=by_layer)):
+        if hooked:
+            critic[0].register_forward_hook(lambda _, args, out: out.register_hook(_leave) and None)
+        for double_backward in ("pruned", "plain"):
+
+            def penalise(critic=critic, double_backward=double_backward):
+                batch = samples(kind, 0, my_rows())[:2]
+                penalty = fast_gradient_penalty(critic, *batch, double_backward=double_backward)
+                penalty.backward()
+
+            with without_thresholds():
+                penalise()
+                counts.append(flops_of(penalise))
+    return counts
+
+
+def _leave(grad):
+    assert grad is not None
+
+
+@by_layer
+def test_zero_paths_are_cut(pair, by_layer):
+    for pruned, plain, *of_sharded in pair.run(multiplications, by_layer, False):
+        assert pruned < plain
+        assert of_sharded == [pruned, plain]
+
+
+@by_layer
+def test_with_a_hook_of_its_own_nothing_is_cut(pair, by_layer):
+    """Not even the zeros, which go through the last layer besides."""
+    for pruned, plain, *of_sharded in pair.run(multiplications, by_layer, True):
+        assert pruned == plain
+        assert plain < min(of_sharded) == max(of_sharded) < 1.02 * plain

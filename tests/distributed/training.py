@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from tests.comparing import assert_close
 from tests.textbook import textbook_gradient_penalty
 from tests.textbook_steps import textbook_critic_step
-from wgan_fast import critic_loss, fast_gradient_penalty
+from wgan_fast import FiniteDifference, critic_loss, fast_gradient_penalty
 from wgan_fast.second_order import without_thresholds
 
 #: Of the whole batch, of which each process has an equal part.
@@ -167,6 +167,12 @@ def trained_here(
 def mean_of_penalties(critic: Any, *samples: Tensor, **keywords: Any) -> Tensor:
     """The penalty by way of each sample's."""
     return fast_gradient_penalty(critic, *samples, reduction="none", **keywords).mean()
+
+
+#: The step is larger than the default, so that rounding is not divided by a smaller one.
+BY_DIFFERENCES = functools.partial(
+    fast_gradient_penalty, double_backward=FiniteDifference(step=1e-4)
+)
 
 
 @functools.cache
