@@ -45,7 +45,12 @@ $(VENV)/lint: pyproject.toml | $(VENV)/installed
 demo: install
 	$(BIN)/python examples/train.py --name demo
 
-test: install
+# 50 MB, for the examples with Lightning and Accelerate; their tests are skipped without.
+$(VENV)/integrations: pyproject.toml | $(VENV)/installed
+	$(BIN)/pip install --quiet --no-build-isolation --editable ".[integrations]"
+	touch $@
+
+test: install $(VENV)/integrations
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/lint

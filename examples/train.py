@@ -6,6 +6,7 @@
     python examples/train.py --method r3gan                     # one of gan/methods.py
     python examples/train.py --method r1 --loss hinge           # with another loss of the scores
     python examples/train.py --resume runs/digits --steps 6000
+    torchrun --nproc-per-node 2 examples/train.py               # several processes; --fsdp
 
 Algorithm 1 of the paper is the function ``train``. All options: python examples/train.py --help
 Source: Gulrajani et al., "Improved Training of Wasserstein GANs", arXiv 1704.00028.
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
+from gan import processes
 from gan.compare import compare
 from gan.data import DataError, batches, load
 from gan.methods import critic_step, with_instance_noise
@@ -38,20 +41,27 @@ from tqdm import tqdm
 
 def train(run: Run, real_batches: Iterator[Tensor]) -> Iterator[Tensor]:
     """Algorithm 1 of WGAN-GP, with the run's method; after each generator step, its METRICS."""
-    critic, generator, method = run.critic, run.generator, run.method
+    critic, generator, method = run.trained_critic, run.trained_generator, run.method
     batch_size, weight = run.settings.batch_size, run.settings.lambda_gp
+    mine, first_sample = processes.mine, processes.rank() * batch_size // processes.count()
 
     while run.step < run.settings.steps:
         passed = run.step / run.settings.steps
         for _ in range(run.settings.n_critic):
-            real = with_instance_noise(next(real_batches), method, passed)
+            real = mine(with_instance_noise(next(real_batches), method, passed))
             with torch.no_grad():
-                fake = with_instance_noise(generator(run.noise(batch_size)), method, passed)
+                fake = with_instance_noise(generator(mine(run.noise(batch_size))), method, passed)
             critic_loss, penalty, real_scores, fake_scores = critic_step(
-                critic, run.critic_optimizer, method, real, fake, weight=weight
+                critic,
+                run.critic_optimizer,
+                method,
+                real,
+                fake,
+                weight=weight,
+                first_sample=first_sample,
             )
 
-        fake = with_instance_noise(generator(run.noise(batch_size)), method, passed)
+        fake = with_instance_noise(generator(mine(run.noise(batch_size))), method, passed)
         generator_loss = method.generator_loss(critic, real, fake)
         run.generator_optimizer.zero_grad()
         generator_loss.backward()
@@ -62,15 +72,17 @@ def train(run: Run, real_batches: Iterator[Tensor]) -> Iterator[Tensor]:
         wasserstein = real_scores.mean() - fake_scores.mean()
         gradient_norm = run.gradient_norms(real, fake).mean()
         metrics = critic_loss, wasserstein, penalty, gradient_norm, generator_loss
-        yield torch.stack([metric.detach() for metric in metrics])
+        yield processes.mean(torch.stack([metric.detach() for metric in metrics]))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status is 2 for what the user can mend and 130 after Ctrl-C."""
     parser = build_parser()
     given = vars(parser.parse_args(arguments))
+    device = given.get("device") or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return start(given)
+        with processes.joined(device) as device:
+            return start(given, device)
     except (DataError, RunError) as error:
         # A worker process of the DataLoader sends its error on with a traceback in front.
         reason = str(error).strip().rpartition("DataError: ")[2]
@@ -78,12 +90,29 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def start(given: dict[str, Any]) -> int:
+def start(given: dict[str, Any], device: torch.device) -> int:
     """Begin or resume the run that was asked for, train, and leave everything on disk."""
-    device = given.get("device") or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settings, state, folder = new_or_resumed(given, device)
+    if "fsdp" in given and not dist.is_initialized():
+        raise RunError("--fsdp is for several processes: start them with torchrun")
+    if settings.batch_size % processes.count():
+        raise RunError(
+            f"{processes.count()} processes cannot share a batch of {settings.batch_size} equally"
+        )
+    with processes.written_once(folder) as folder:
+        return train_and_leave(given, device, settings, state, folder)
+
+
+def train_and_leave(
+    given: dict[str, Any],
+    device: torch.device,
+    settings: Settings,
+    state: dict[str, Any] | None,
+    folder: Path,
+) -> int:
+    """Train a new run, or from the state of one, and leave everything in the folder."""
     samples = load(settings.data, settings.size, settings.channels, settings.root)
-    run = Run(settings, samples.shape, device)
+    run = Run(settings, samples.shape, device, sharded="fsdp" in given)
     if state:
         run.restore(state)
     try:
@@ -107,16 +136,17 @@ def start(given: dict[str, Any]) -> int:
     shown = samples.__getitems__(chosen.tolist()).to(device)
     with interruptible() as interrupted, events(folder, run.step) as writer:
         for _ in progress(run, train(run, real_batches), metrics, writer):
-            if interrupted.is_set():
+            if processes.any_of(interrupted.is_set()):
                 break
             if run.step % given["save_every"] == 0 and run.step < settings.steps:
                 leave(run, metrics, shown, folder)
         leave(run, metrics, shown, folder)
     print("wrote samples.png, curves.png, summary.png, metrics.csv and checkpoint.pt")
-    if interrupted.is_set():
+    if run.step < settings.steps:
         print(f"stopped at step {run.step}; continue with --resume {folder}")
         return 130
-    if settings.method == "wgan-gp":  # the comparison is about the penalty of this one
+    # The comparison is about the penalty of this one, and about one process.
+    if settings.method == "wgan-gp" and processes.count() == 1:
         real = shown[: settings.batch_size]
         rounds = 3 if "quick" in given else 50
         print(compare(run.critic, real, run.generate(len(real)), settings.lambda_gp, rounds))
@@ -153,7 +183,14 @@ def unused_folder(folder: Path) -> Path:
 
 def progress(run: Run, steps: Iterator[Tensor], metrics: Metrics, writer: Any) -> Iterator[None]:
     """Run through the steps, showing and recording their metrics."""
-    bar = tqdm(steps, total=run.settings.steps, initial=run.step, unit="step", smoothing=0.05)
+    bar = tqdm(
+        steps,
+        total=run.settings.steps,
+        initial=run.step,
+        unit="step",
+        smoothing=0.05,
+        disable=not processes.is_first(),
+    )
     for values in bar:
         row = dict(zip(METRICS, values.tolist(), strict=True))
         if not all(map(math.isfinite, row.values())):

@@ -110,9 +110,17 @@ class Method:
         return torch.optim.Adam(parameters, lr=learning_rate, betas=self.betas)
 
     def critic_loss(
-        self, critic: nn.Module, real: Tensor, fake: Tensor, weight: float
+        self,
+        critic: nn.Module,
+        real: Tensor,
+        fake: Tensor,
+        weight: float,
+        first_sample: int = 0,
     ) -> CriticStep:
-        """What the critic minimises, with this weight of the penalties."""
+        """What the critic minimises, with this weight of the penalties.
+
+        ``first_sample`` is the number of the first one in the batch of all processes.
+        """
         gp, r1, r2 = (make and make(weight) for make in (self.gp, self.r1, self.r2))
         loss, parts = critic_loss(
             critic,
@@ -122,6 +130,7 @@ class Method:
             gp=gp,
             r1=r1,
             r2=r2,
+            first_sample=first_sample,
             return_parts=True,
         )
         penalties = [part for part in (parts.gp, parts.r1, parts.r2) if part is not None]
@@ -170,14 +179,17 @@ def critic_step(
     max_norm: float | None = None,
     *,
     weight: float | None = None,
+    first_sample: int = 0,
 ) -> CriticStep:
     """One step of the critic: its loss, the gradient, the optimiser, the clipping.
 
     Args:
         max_norm: clips the gradient of the critic's weights, as one vector.
         weight: of the penalties, by default the method's own.
+        first_sample: the number of the first one in the batch of all processes.
     """
-    step = method.critic_loss(critic, real, fake, method.weight if weight is None else weight)
+    weight = method.weight if weight is None else weight
+    step = method.critic_loss(critic, real, fake, weight, first_sample)
     optimizer.zero_grad()
     step.loss.backward()
     if max_norm is not None:

@@ -115,6 +115,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--device", type=usable_device, help="cpu, cuda, ... (cuda if there is one)"
     )
     training.add_argument(
+        "--fsdp",
+        action="store_true",
+        help="under torchrun: shard the critic, by fully_shard; else each process has all of it, by"
+        " DistributedDataParallel",
+    )
+    training.add_argument(
         "--quick", action="store_true", help=f"{QUICK_STEPS} steps, to try it out"
     )
     where = parser.add_argument_group("where it goes")

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wgan_fast import fast_gradient_penalty
 
+from . import processes
 from .methods import LOSSES, METHODS
 from .models import LATENT, networks
 
@@ -50,7 +51,14 @@ class Settings:
 class Run:
     """The networks, their optimisers and the step, ready to train or to continue."""
 
-    def __init__(self, settings: Settings, shape: Sequence[int], device: torch.device):
+    def __init__(
+        self,
+        settings: Settings,
+        shape: Sequence[int],
+        device: torch.device,
+        *,
+        sharded: bool = False,
+    ):
         torch.manual_seed(settings.seed)
         self.settings, self.device, self.step = settings, device, 0
         method = METHODS[settings.method]
@@ -59,6 +67,8 @@ class Run:
             network.to(device)
             for network in networks(shape, settings.width, method.dropout, method.normalised)
         )
+        if sharded:
+            self.critic = processes.sharded(self.critic)
         self.critic_optimizer, self.generator_optimizer = (
             method.optimizer(network.parameters(), settings.learning_rate)
             for network in (self.critic, self.generator)
@@ -67,6 +77,9 @@ class Run:
         self.averaged_generator = AveragedModel(
             self.generator, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True
         ).eval()
+        # As they are called in training; FSDP averages gradients itself.
+        self.trained_critic = self.critic if sharded else processes.replicated(self.critic)
+        self.trained_generator = processes.replicated(self.generator)
 
     def noise(self, n: int) -> Tensor:
         """z ~ p(z), [n, LATENT]; drawn on the CPU, so that every device gets the same numbers."""
@@ -102,7 +115,7 @@ class Run:
 
     def save(self, path: Path) -> None:
         """Write the checkpoint: settings, step, networks, optimisers and random numbers."""
-        state = {name: part.state_dict() for name, part in self._parts().items()}
+        state = processes.gathered({n: part.state_dict() for n, part in self._parts().items()})
         state |= {
             "settings": asdict(self.settings),
             "step": self.step,
@@ -116,7 +129,7 @@ class Run:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue where the run of this checkpoint stood."""
         for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+            part.load_state_dict(processes.scattered(state[name], part))
         self.step = state["step"]
         torch.set_rng_state(state["rng"].cpu())
         if self.device.type == "cuda" and "cuda_rng" in state:

@@ -1,5 +1,6 @@
 """Tensor parallel critics: by finite differences as in one process, and never silently wrong."""
 
+import itertools
 from functools import partial
 
 import pytest
@@ -36,17 +37,16 @@ def trained_parallel(kind, order, penalty, threads):
     ]
 
 
-@pytest.mark.parametrize("chunk_size", [None, 3])
-@pytest.mark.parametrize("order", ["penalty last", "penalty first", "penalty alone"])
-def test_finite_differences(pair, order, chunk_size, threads=1):
+ORDERS = ["penalty last", "penalty first", "penalty alone"]
+CASES = [*itertools.product(ORDERS, [None, 3], [1]), ("penalty last", None, 2)]
+
+
+@pytest.mark.parametrize(("order", "chunk_size", "threads"), CASES)
+def test_finite_differences(pair, order, chunk_size, threads):
     penalty = partial(BY_DIFFERENCES, chunk_size=chunk_size)
     for results in pair.run(trained_parallel, "smooth", order, penalty, threads):
         for ours, theirs in zip(*results, strict=True):
             assert_close(ours, theirs, CLOSE)
-
-
-def test_two_threads(pair):
-    test_finite_differences(pair, "penalty last", None, threads=2)
 
 
 def penalise_exactly():
