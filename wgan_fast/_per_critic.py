@@ -35,7 +35,11 @@ def memory_of(critic: Callable[..., Any], module: torch.nn.Module | None) -> Mem
     if critic is module:  # as in most calls
         owner, code = module, type(critic)
     else:
-        owner, code = _owner_of(critic, module), _code_of(critic)
+        code = _code_of(critic)
+        # What lives as long as the critic does: a lambda may be another one at every call.
+        owner = module_behind(critic, module)
+        if owner is None:
+            owner = code
     memories = _memories.get(owner)
     if memories is None:
         memories = _memories[owner] = {}
@@ -56,15 +60,15 @@ class PerCritic(Generic[T]):
         memory[self] = value
 
 
-def _owner_of(critic: Any, module: torch.nn.Module | None) -> Any:
-    """What lives as long as the critic does: a lambda may be another one at every call."""
+def module_behind(critic: Any, module: torch.nn.Module | None) -> torch.nn.Module | None:
+    """The module that a critic uses, as far as that can be seen: a function closes over it."""
     if module is not None:
         return module
     for cell in getattr(behind_partials(critic), "__closure__", None) or ():
         with contextlib.suppress(ValueError):  # it may be empty
             if isinstance(cell.cell_contents, torch.nn.Module):
                 return cell.cell_contents
-    return _code_of(critic)
+    return None
 
 
 def _code_of(critic: Any) -> Any:

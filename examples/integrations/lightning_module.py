@@ -34,8 +34,7 @@ class WassersteinGAN(lightning.LightningModule):
         self.critic, self.generator = network(2, 1), network(LATENT, 2)
 
     def on_fit_start(self) -> None:
-        # With one seed, all processes would draw the same noise and mixing factors.
-        torch.manual_seed(self.global_rank)
+        torch.manual_seed(self.global_rank)  # or all would draw the same noise and mixing factors
 
     def training_step(self, batch: list[Tensor], index: int) -> None:
         (real,) = batch
@@ -51,7 +50,7 @@ class WassersteinGAN(lightning.LightningModule):
             of_generator.step()
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        networks = (self.critic, self.generator)
+        networks = self.children()
         return [torch.optim.Adam(n.parameters(), lr=1e-3, betas=(0.0, 0.9)) for n in networks]
 
 
@@ -61,7 +60,7 @@ def main(arguments: list[str] | None = None) -> WassersteinGAN:
     parser.add_argument("--steps", type=int, default=3000)
     given = parser.parse_args(arguments)
     lightning.seed_everything(0)
-    points = torch.randn(4096, 2) * 0.1 + torch.tensor([1.0, -1.0])
+    points = 0.1 * torch.randn(4096, 2) + torch.tensor([1.0, -1.0])
     trainer = lightning.Trainer(
         accelerator="cpu",
         devices=given.devices,

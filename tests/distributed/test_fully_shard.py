@@ -199,3 +199,27 @@ def test_with_a_hook_of_its_own_nothing_is_cut(pair, by_layer):
     for pruned, plain, *of_sharded in pair.run(multiplications, by_layer, True):
         assert pruned == plain
         assert plain < min(of_sharded) == max(of_sharded) < 1.02 * plain
+
+
+HIDDEN = []
+
+
+def by_a_function():
+    """Its module is seen where it closes over it; otherwise it has to be named."""
+    kind = "piecewise linear"
+    critic = sharded(critic_of(kind), by_layer=True)
+    HIDDEN[:] = [critic]
+    batch = samples(kind, 0, my_rows())[:2]
+    with pytest.raises(ValueError, match=r"module must be given.*fully_shard"):
+        fast_gradient_penalty(lambda x: HIDDEN[0](x), *batch)
+    fast_gradient_penalty(lambda x: HIDDEN[0](x), *batch, module=critic)
+
+    def penalty(_, *batch, **keywords):
+        return fast_gradient_penalty(lambda x: critic(x), *batch, **keywords)
+
+    return trained_here(critic, kind, "penalty first", penalty)
+
+
+def test_a_function_that_calls_a_sharded_module(pair):
+    results = pair.run(by_a_function)
+    assert_as_in_one_process(results, "piecewise linear", "penalty first")

@@ -47,7 +47,7 @@ def penalise(
     module = module_of(critic) if options.module is None else options.module
     checks.check_inference_mode()
     create_graph = torch.is_grad_enabled()
-    engines = engines_of(module, create_graph=create_graph)
+    engines = engines_of(critic, module, create_graph=create_graph)
     chosen, count = None, batch
     expected: float = batch  # which may be symbolic: no float(batch)
     if options.subset is not None:

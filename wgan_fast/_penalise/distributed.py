@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import TorchFunctionMode
 
+from .._per_critic import module_behind
 from .._torch_internals import function_of, has_hooks
 from ..second_order._graph import leaves_of, nodes_of
 from ..second_order.context import NoticingHooks
@@ -31,10 +32,17 @@ class Engines:
     Args:
         replicated: those of ``DistributedDataParallel``.
         sharded: the modules that ``fully_shard`` was called with.
+        unknown: whether there may be more, because the critic's module is not known.
     """
 
-    def __init__(self, replicated: Sequence[Any] = (), sharded: Sequence[Any] = ()) -> None:
-        self._replicated, self._sharded = replicated, sharded
+    def __init__(
+        self,
+        replicated: Sequence[Any] = (),
+        sharded: Sequence[Any] = (),
+        *,
+        unknown: bool = False,
+    ) -> None:
+        self._replicated, self._sharded, self._unknown = replicated, sharded, unknown
         #: What the last input gradient was connected to.
         self.ends: list[Tensor] = []
 
@@ -62,6 +70,11 @@ class Engines:
         elif self._replicated:
             self.ends = [leaf for leaf in leaves_of(scores) if not has_hooks(leaf)]
         else:
+            if self._unknown and any(_functions_of_fsdp(scores)):
+                raise ValueError(
+                    "module must be given where critic is a function that calls a module sharded "
+                    "by fully_shard: PyTorch loses gradients of a penalty that does not know of it"
+                )
             return gradients
         return _Connected.apply(gradients, self._sharded, hooked, *self.ends)
 
@@ -88,20 +101,26 @@ class Engines:
 NO_ENGINES = Engines()
 
 
-def engines_of(module: nn.Module | None, *, create_graph: bool) -> Engines:
+def engines_of(
+    critic: Callable[..., Any], module: nn.Module | None, *, create_graph: bool
+) -> Engines:
     """The wrappers in a critic.
 
     Args:
+        critic: what is called.
         module: the critic, if it is known.
         create_graph: whether it will be trained.
 
     Raises:
         ValueError: if it will be, and PyTorch would not average its gradients.
     """
-    if module is None or not dist.is_available() or not dist.is_initialized():
+    if not dist.is_available() or not dist.is_initialized():
         return NO_ENGINES
     # What was not imported is not in use.
     fsdp_module = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", ())
+    module = module_behind(critic, module)
+    if module is None:
+        return Engines(unknown=bool(fsdp_module))
     modules = list(module.modules())
     replicated = [part for part in modules if isinstance(part, DistributedDataParallel)]
     sharded = [part for part in modules if isinstance(part, fsdp_module)]
@@ -145,9 +164,8 @@ class _Connected(torch.autograd.Function):
 def _pass_nothing_on(scores: Tensor) -> None:
     """FSDP's functions hand on nothing if nothing arrives: PyTorch would give them zeros, to be
     multiplied by every weight."""
-    for node in nodes_of(scores):
-        function = function_of(node)
-        if function is not None and _is_of_fsdp(function) and _QUIET not in node.metadata:
+    for node in _functions_of_fsdp(scores):
+        if _QUIET not in node.metadata:
             node.metadata[_QUIET] = True
             node.register_hook(_nothing_for_nothing)
 
@@ -174,6 +192,13 @@ class _KnowingHooks(TorchFunctionMode):
         if func is Tensor.register_hook and _is_of_fsdp(type(getattr(args[1], "__self__", None))):
             self._call.known_hooks += 1
         return func(*args, **(kwargs or {}))
+
+
+def _functions_of_fsdp(scores: Tensor) -> Iterator[Any]:
+    for node in nodes_of(scores):
+        function = function_of(node)
+        if function is not None and _is_of_fsdp(function):
+            yield node
 
 
 def _is_of_fsdp(kind: type) -> bool:

@@ -83,7 +83,7 @@ def scores_and_gradients(
             critic, points, args, kwargs, create_graph=create_graph
         )
         return Scored(scores, gradients, f"{SHARED_FORWARD}: {_TRACED}")
-    engines = engines_of(module, create_graph=create_graph)
+    engines = engines_of(critic, module, create_graph=create_graph)
     memory = memory_of(critic, module)
     profile = profile_of(critic, module, memory, points)
     prune = prune and create_graph
