@@ -56,7 +56,7 @@ BENCHMARK_LAYERS = (
     {"race", "report"},
     {
         "compare", "double_backward", "finite_difference", "gpu_bandwidth", "gpu_steps", "passes",
-        "plot",
+        "plot", "soak",
     },
 )  # fmt: skip
 

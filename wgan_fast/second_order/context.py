@@ -38,8 +38,9 @@ class NoticingHooks(AbstractContextManager[Any]):
 
     def __exit__(self, *error: Any) -> None:
         # Where the number of the next hook is unknown, there may be one.
-        numbers = self._next, next_hook_number()
-        self.has_hooks = None in numbers or numbers[1] - numbers[0] != self.known_hooks
+        now = next_hook_number()
+        unknown = self._next is None or now is None
+        self.has_hooks = unknown or now - self._next != self.known_hooks
 
 
 class EfficientDoubleBackward(NoticingHooks):
