@@ -4,9 +4,7 @@
     python -m benchmarks.soak --calls 2000
 
 Prints a line for each way, with the resident memory of the process after a tenth of the calls, and
-its growth from there to the end; exits with 1 where that is more than ``--most`` MiB. Cycles of
-Python's
-objects are collected as Python does it, so that a cycle of graphs would show.
+its growth from there to the end; exits with 1 where that is more than ``--most`` MiB.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ PAGES: dict[str, list[str]] = {
         "docs/variants",
         "docs/migration",
         "docs/amp",
+        "docs/distributed",
     ],
     "Reference": [
         "docs/api/penalties",

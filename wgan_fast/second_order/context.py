@@ -38,9 +38,8 @@ class NoticingHooks(AbstractContextManager[Any]):
 
     def __exit__(self, *error: Any) -> None:
         # Where the number of the next hook is unknown, there may be one.
-        now = next_hook_number()
-        unknown = self._next is None or now is None
-        self.has_hooks = unknown or now - self._next != self.known_hooks
+        before, now = self._next, next_hook_number()
+        self.has_hooks = before is None or now is None or now - before != self.known_hooks
 
 
 class EfficientDoubleBackward(NoticingHooks):
