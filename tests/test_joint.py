@@ -32,7 +32,7 @@ from wgan_fast import (
     wgan_div_penalty,
 )
 from wgan_fast._penalise.critic import module_of
-from wgan_fast._penalise.distributed import without_reducer
+from wgan_fast._penalise.engines import without_reducer
 from wgan_fast._penalise.joint import Form, JointCritic, entries_of, joint
 from wgan_fast._per_critic import memory_of
 from wgan_fast.second_order import without_thresholds

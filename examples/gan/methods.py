@@ -115,7 +115,7 @@ class Method:
         real: Tensor,
         fake: Tensor,
         weight: float,
-        first_sample: int = 0,
+        first_sample: int | None = None,
     ) -> CriticStep:
         """What the critic minimises, with this weight of the penalties.
 
@@ -179,7 +179,7 @@ def critic_step(
     max_norm: float | None = None,
     *,
     weight: float | None = None,
-    first_sample: int = 0,
+    first_sample: int | None = None,
 ) -> CriticStep:
     """One step of the critic: its loss, the gradient, the optimiser, the clipping.
 

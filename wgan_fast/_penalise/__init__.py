@@ -14,7 +14,7 @@ from .batch_dependence import watched
 from .chunks import Arguments, Evaluated, in_slices, slice_arguments, slices_of
 from .cost import cost_of
 from .critic import check_critic, input_gradients, module_of
-from .distributed import engines_of, without_reducer
+from .engines import engines_of, without_reducer
 from .finite_differences import penalty_by_differences
 from .options import Options, Term
 from .points import Points, requiring_gradients

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .._torch_internals import has_hooks, map_tensors
 from ..ops._layout import spread_like
 from ..second_order._graph import leaves_of
-from .distributed import Engines
+from .engines import Engines
 from .recomputing import Recomputing
 from .seen import Seen
 from .snapshot import Snapshot, snapshot_and_call

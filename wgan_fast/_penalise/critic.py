@@ -15,8 +15,8 @@ from ..second_order._profile import profile_of
 from ..second_order.context import EfficientDoubleBackward, NoticingHooks
 from . import batch_norm
 from .checks import describe
-from .distributed import NO_ENGINES, Engines
 from .double_backward_errors import input_gradient_to_differentiate
+from .engines import NO_ENGINES, Engines
 from .underflow import warn_of_underflow
 
 

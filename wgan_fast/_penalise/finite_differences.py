@@ -26,7 +26,7 @@ from .._tracing import can_look
 from .agreement import check_agreement
 from .chunks import Once
 from .critic import check_scores, input_gradients
-from .distributed import Engines
+from .engines import Engines
 from .options import FiniteDifference
 from .snapshot import snapshot_and_call
 

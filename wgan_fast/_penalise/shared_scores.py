@@ -28,8 +28,8 @@ from ..second_order.context import EfficientDoubleBackward, NoticingHooks
 from ..second_order.prune import cut, with_zero_gradients
 from . import batch_norm
 from .critic import NOT_CONNECTED, check_scores, plain_scores_and_gradients
-from .distributed import Engines, engines_of
 from .double_backward_errors import input_gradient_to_differentiate
+from .engines import Engines, engines_of
 from .underflow import warn_of_underflow
 
 #: How the loss of a critic's scores is differentiated: by the penalty's double backward,

@@ -114,7 +114,7 @@ def engines_of(
     Raises:
         ValueError: if it will be, and PyTorch would not average its gradients.
     """
-    if not dist.is_available() or not dist.is_initialized():
+    if torch.compiler.is_compiling() or not dist.is_available() or not dist.is_initialized():
         return NO_ENGINES
     # What was not imported is not in use.
     fsdp_module = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", ())
