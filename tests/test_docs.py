@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from wgan_fast import fast_gradient_penalty
 from wgan_fast._penalise.options import Shared
@@ -31,6 +32,25 @@ def test_the_readme_has_every_argument_with_its_default():
         default = rows[name].split("|")[2].strip().strip("`")
         if parameter.default not in (None, (), parameter.empty):
             assert default in (str(parameter.default), f'"{parameter.default}"'), name
+
+
+def test_the_examples_of_the_readme_run():
+    blocks = (ROOT / "README.md").read_text().split("```python\n")[1:]
+    assert blocks
+    names = {}
+    for block in blocks:
+        exec(block.partition("```")[0], names)
+    assert all(parameter.grad is not None for parameter in names["critic"].parameters())
+
+
+def test_the_example_of_captured_runs():
+    (block,) = (ROOT / "docs/captured.md").read_text().split("```python\n")[1:]
+    critic = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    before = [parameter.clone() for parameter in critic.parameters()]
+    names = {"critic": critic, "real": torch.randn(4, 2), "fake": torch.rand(4, 2)}
+    names["optimiser"] = torch.optim.SGD(critic.parameters(), lr=0.1)
+    exec(block.partition("```")[0], names)
+    assert not all(map(torch.equal, before, critic.parameters()))
 
 
 def test_the_list_of_variants_has_every_shared_keyword():
