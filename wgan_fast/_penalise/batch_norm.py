@@ -5,7 +5,6 @@ What counts is what a critic calls. The module that it belongs to may hold a gen
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import weakref
 from collections.abc import Callable
@@ -32,13 +31,12 @@ _BATCH_NORMS = (
 #: trains, it is looked at again.
 _in_evaluation: PerCritic[list[weakref.ref[torch.nn.Module]]] = PerCritic()
 
-_NOTHING = contextlib.nullcontext()
-
 
 def watching(
     critic: Callable[..., Any], module: torch.nn.Module | None, memory: Memory
-) -> AbstractContextManager[Any]:
-    """A context for one call of the critic, which warns of the batch normalisation in it.
+) -> AbstractContextManager[Any] | None:
+    """A context for one call of the critic, which warns of the batch normalisation in it; None
+    where there is nothing to watch.
 
     Args:
         critic: what is called.
@@ -46,11 +44,11 @@ def watching(
         memory: what is known of the critic.
     """
     if module is None:
-        return _NOTHING
+        return None
     silent = _in_evaluation.get(memory)
-    if silent is None or any(_trains(layer) for layer in silent):
+    if silent is None or any(map(_trains, silent)):
         return _Watch(critic, module, memory)
-    return _NOTHING
+    return None
 
 
 def _trains(reference: weakref.ref[torch.nn.Module]) -> bool:

@@ -17,6 +17,7 @@ from . import batch_norm
 from .checks import describe
 from .double_backward_errors import input_gradient_to_differentiate
 from .engines import NO_ENGINES, Engines
+from .together import together
 from .underflow import warn_of_underflow
 
 
@@ -82,7 +83,7 @@ def input_gradients(
         call = EfficientDoubleBackward(profile_of(critic, module, memory, points), points)
     else:
         call = NoticingHooks()
-    with batch_norm.watching(critic, module, memory), call, engines.watching(call):
+    with together(batch_norm.watching(critic, module, memory), call, engines.watching(call)):
         scores = critic(points, *args, **kwargs)
     check_scores(scores, points, per_sample=per_sample)
     if not scores.requires_grad:

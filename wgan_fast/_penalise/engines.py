@@ -8,10 +8,10 @@ backward pass goes there, too, with no gradient at all, and sets off the hooks t
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -50,9 +50,10 @@ class Engines:
     def is_sharded(self) -> bool:
         return bool(self._sharded)
 
-    def watching(self, call: NoticingHooks) -> Any:
-        """A context for the critic's call, in which FSDP's own hooks are no hooks of the critic."""
-        return _KnowingHooks(call) if self._sharded else contextlib.nullcontext()
+    def watching(self, call: NoticingHooks) -> AbstractContextManager[Any] | None:
+        """A context for the critic's call, in which FSDP's own hooks are no hooks of the critic;
+        None without FSDP."""
+        return _KnowingHooks(call) if self._sharded else None
 
     def connected(self, gradients: Tensor, scores: Tensor, *, hooked: bool) -> Tensor:
         """The input gradients, whose backward pass sets off all hooks.
@@ -114,7 +115,7 @@ def engines_of(
     Raises:
         ValueError: if it will be, and PyTorch would not average its gradients.
     """
-    if torch.compiler.is_compiling() or not dist.is_available() or not dist.is_initialized():
+    if torch.compiler.is_dynamo_compiling() or not dist.is_available() or not dist.is_initialized():
         return NO_ENGINES
     # What was not imported is not in use.
     fsdp_module = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", ())

@@ -7,7 +7,6 @@ through the critic's own graph. All others share the forward pass and the first 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -30,6 +29,7 @@ from . import batch_norm
 from .critic import NOT_CONNECTED, check_scores, plain_scores_and_gradients
 from .double_backward_errors import input_gradient_to_differentiate
 from .engines import Engines, engines_of
+from .together import together
 from .underflow import warn_of_underflow
 
 #: How the loss of a critic's scores is differentiated: by the penalty's double backward,
@@ -90,13 +90,8 @@ def scores_and_gradients(
     why_not = _why_not_shared(points, profile, engines) if prune else "nothing is cut"
     recording = None if why_not else RecordingConstants()
     call = EfficientDoubleBackward(profile, points) if prune else NoticingHooks()
-    with (
-        torch.enable_grad(),
-        batch_norm.watching(critic, module, memory),
-        call,
-        engines.watching(call),
-        recording or contextlib.nullcontext(),
-    ):
+    watching = batch_norm.watching(critic, module, memory)
+    with torch.enable_grad(), together(watching, call, engines.watching(call), recording):
         scores = critic(points, *args, **kwargs)
     check_scores(scores, points, per_sample=False)
     if not scores.requires_grad:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import warnings
 
-#: Their frames lie between the user's line and the warning: this package's own, and those of
-#: PyTorch's decorators and checkpoints.
-_BETWEEN = ("wgan_fast", "torch")
+#: Their frames lie between the user's line and the warning: this package's own, those of PyTorch's
+#: decorators and checkpoints, and of contexts that end.
+_BETWEEN = ("wgan_fast", "torch", "contextlib")
 
 
 def warn(message: str) -> None:
-    """Gives a UserWarning at the first line, from here outwards, of neither this package nor torch.
+    """Gives a UserWarning at the first line, from here outwards, of none of these.
 
     ``skip_file_prefixes`` of Python 3.12 would do the same.
     """
