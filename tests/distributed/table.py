@@ -14,20 +14,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tools import pages
-from wgan_fast import fast_gradient_penalty
+from wgan_fast import captured, fast_gradient_penalty
 
 from .processes import Processes
 from .test_fully_shard import sharded
 from .test_tensor_parallel import parallel
-from .training import BY_DIFFERENCES, critic_of, mean_of_penalties, trained, trained_here
+from .training import BY_DIFFERENCES, Backward, critic_of, mean_of_penalties, trained, trained_here
 
 PAGE = Path(__file__).parents[2] / "docs" / "distributed.md"
 KIND = "smooth"
-REFUSED = "refused"
+#: What each refusal has in it.
+REASONS = ("static_graph", "fully_shard", "difference", "sharded by FSDP")
+REFUSED, CAPTURED = "refused", "`captured`"
 
 
 def _replicated(**options: Any) -> Callable[[], nn.Module]:
@@ -52,7 +54,19 @@ FEATURES: dict[str, tuple[str, Any]] = {
     '`chunk_size`, `"none"`': ("penalty first", partial(mean_of_penalties, chunk_size=3)),
     "finite differences": ("penalty first", BY_DIFFERENCES),
     "`critic_loss`": ("critic_loss", fast_gradient_penalty),
+    CAPTURED: ("penalty first", fast_gradient_penalty),
 }
+
+
+def in_one_graph() -> Backward:
+    """The backward pass of a loss that is captured at its first call."""
+    graphs: dict[Any, Any] = {}
+
+    def differentiate(loss: Callable[..., Tensor], *batch: Tensor) -> None:
+        graph = graphs.setdefault(loss, captured(loss, executor="replay"))
+        graph(*batch).backward()
+
+    return differentiate
 
 
 def difference(engine: str, feature: str) -> float | None:
@@ -60,9 +74,10 @@ def difference(engine: str, feature: str) -> float | None:
     order, penalty = FEATURES[feature]
     rows = slice(None) if engine == "tensor parallel" else None
     try:
-        ours = trained_here(ENGINES[engine](), KIND, order, penalty, rows)
+        how = {"differentiate": in_one_graph()} if feature == CAPTURED else {}
+        ours = trained_here(ENGINES[engine](), KIND, order, penalty, rows, **how)
     except (ValueError, RuntimeError) as error:
-        if not any(word in str(error) for word in ("static_graph", "fully_shard", "difference")):
+        if not any(word in str(error) for word in REASONS):
             raise
         return None
     if feature == "finite differences":

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.parallel import DistributedDataParallel
 
 from .._arguments import describe
 from .._being_captured import capturing
@@ -54,6 +55,7 @@ class FirstRun:
         inputs: the arguments that require a gradient.
         modules: those that were called, none of which is in another.
         wrappers: those of DistributedDataParallel that were called.
+        is_sharded: whether one was sharded by FSDP, which gathers and lets go of its weights.
         generators: random generators that were given to what draws.
     """
 
@@ -63,14 +65,15 @@ class FirstRun:
     inputs: list[Tensor] = field(default_factory=list)
     modules: list[nn.Module] = field(default_factory=list)
     wrappers: list[nn.Module] = field(default_factory=list)
+    is_sharded: bool = False
     generators: list[Any] = field(default_factory=list)
 
 
 def run_first(function: Function, values: list[Any], structure: Any) -> FirstRun:
     """Runs a function as it is, and differentiates it.
 
-    The loss of a critic in DistributedDataParallel has its own graph, for that is what averages the
-    gradients.
+    The loss of a critic in DistributedDataParallel or FSDP has its own graph, for that is what
+    averages the gradients.
     """
     copies = _copies(values)
     # The function may have one of them require a gradient itself, which is then its own affair.
@@ -83,14 +86,15 @@ def run_first(function: Function, values: list[Any], structure: Any) -> FirstRun
     first = FirstRun(
         result,
         modules=called.roots(),
-        wrappers=called.wrappers(),
+        wrappers=called.instances(DistributedDataParallel),
+        is_sharded=bool(called.instances(_sharded())),
         generators=given.found,
     )
     if not result.loss.requires_grad:
         return first
     first.inputs = [value for _, value in wanted.values()]
     first.leaves = [leaf for leaf in _leaves(result.loss) if id(leaf) not in wanted]
-    if not first.wrappers:
+    if not first.wrappers and not first.is_sharded:
         differentiated = [*first.leaves, *(copy for copy, _ in wanted.values())]
         with _without_autocast(), without_hooks(differentiated):
             first.gradients = _gradients(result.loss, differentiated)
@@ -253,15 +257,15 @@ class _Called:
                 inside.update(map(id, module.modules()))
         return roots
 
-    def wrappers(self) -> list[nn.Module]:
-        kind = _distributed()
-        return [m for m in self._found.values() if kind is not None and isinstance(m, kind)]
+    def instances(self, kind: Any) -> list[nn.Module]:
+        """Those of a class, or of one of several."""
+        return [module for module in self._found.values() if isinstance(module, kind)]
 
 
-def _distributed() -> Any:
-    """DistributedDataParallel, if somebody has loaded it."""
-    loaded = sys.modules.get("torch.nn.parallel.distributed")
-    return getattr(loaded, "DistributedDataParallel", None)
+def _sharded() -> tuple[Any, ...]:
+    """The classes of what FSDP has sharded: none, where it was not imported."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return () if fsdp is None else (fsdp.FSDPModule, fsdp.FullyShardedDataParallel)
 
 
 @contextlib.contextmanager
@@ -277,13 +281,12 @@ def _bypassing(wrappers: Sequence[nn.Module]) -> Iterator[None]:
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         return self.module(*args, **kwargs)
 
-    kind = _distributed()
-    before = kind.forward
-    kind.forward = forward
+    before = DistributedDataParallel.forward
+    DistributedDataParallel.forward = forward
     try:
         yield
     finally:
-        kind.forward = before
+        DistributedDataParallel.forward = before
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .._torch_internals import unflatten
 from .choose import choose
+from .errors import CaptureError
 from .first_call import FirstRun, Function, record
 from .hand_over import HandOver, through_wrappers
 from .replay import Run
@@ -92,6 +93,12 @@ class Graph:
             CaptureError: if that is impossible.
         """
         begin = time.perf_counter()
+        if first.is_sharded:
+            raise CaptureError(
+                "a module is sharded by FSDP, which gathers its weights for each pass and lets go "
+                "of them: a graph would read what is not there. Run the loss eagerly "
+                "(captured(..., fallback=True) does)."
+            )
         self._select(values)
         inputs = self._inputs(values)
         arguments = function, values, self.call.structure, first, self.watch
@@ -138,7 +145,7 @@ class Graph:
 
     def hand_over_first(self, first: FirstRun) -> Any:
         """What the first call returns, in which nothing was replayed."""
-        if first.wrappers or not first.gradients:
+        if not first.gradients:  # it has its own graph, or needs none
             return unflatten(first.result.values, first.result.structure)
         owners = [*first.leaves, *first.inputs]
         pairs = [(o, g) for o, g in zip(owners, first.gradients, strict=True) if g is not None]
