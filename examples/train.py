@@ -5,6 +5,7 @@
     python examples/train.py --data swissroll
     python examples/train.py --method r3gan                     # one of gan/methods.py
     python examples/train.py --method r1 --loss hinge           # with another loss of the scores
+    python examples/train.py --captured                         # the same run in less time
     python examples/train.py --resume runs/digits --steps 6000
     torchrun --nproc-per-node 2 examples/train.py               # several processes; --fsdp
 
@@ -99,6 +100,8 @@ def start(given: dict[str, Any], device: torch.device) -> int:
         raise RunError(
             f"{processes.count()} processes cannot share a batch of {settings.batch_size} equally"
         )
+    if given.get("captured") == "cuda_graph" and device.type != "cuda":
+        raise RunError(f"--captured cuda_graph is for a GPU, not for {device}; take replay or auto")
     with processes.written_once(folder) as folder:
         return train_and_leave(given, device, settings, state, folder)
 
@@ -113,6 +116,8 @@ def train_and_leave(
     """Train a new run, or from the state of one, and leave everything in the folder."""
     samples = load(settings.data, settings.size, settings.channels, settings.root)
     run = Run(settings, samples.shape, device, sharded="fsdp" in given)
+    if "captured" in given:
+        run.method = run.method.with_captured_losses(given["captured"])
     if state:
         run.restore(state)
     try:

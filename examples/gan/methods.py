@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from wgan_fast import (
     Penalty,
     approximate_r1,
+    captured,
     clip_weights_,
     consistency_term,
     critic_loss,
@@ -168,6 +169,15 @@ class Method:
                 " penalty or with clipped weights"
             )
         return replace(self, loss=loss, title=f"{self.title}, {loss} loss")
+
+    def with_captured_losses(self, executor: str) -> Method:
+        """The same, each of whose losses is one graph with its gradients (docs/captured.md)."""
+
+        class Captured(Method):
+            critic_loss = captured(Method.critic_loss, executor=executor)
+            generator_loss = captured(Method.generator_loss, executor=executor)
+
+        return Captured(**vars(self))
 
 
 def critic_step(

@@ -27,6 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     for name in POINT_SETS
 }
 QUICK_STEPS = 20
+EXECUTORS = ("replay", "inductor", "cuda_graph", "auto")  # of wgan_fast.captured
 # For the point sets the authors of WGAN-GP lower the weight of their penalty from 10 to 0.1; the
 # other penalties are lowered as much.
 POINT_WEIGHTS = 0.01
@@ -119,6 +120,15 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="under torchrun: shard the critic, by fully_shard; else each process has all of it, by"
         " DistributedDataParallel",
+    )
+    training.add_argument(
+        "--captured",
+        nargs="?",
+        const="replay",
+        choices=EXECUTORS,
+        metavar="EXECUTOR",
+        help="losses and their gradients as one graph each, run by replay (the default), inductor,"
+        " cuda_graph, or auto, the fastest of these: see docs/captured.md",
     )
     training.add_argument(
         "--quick", action="store_true", help=f"{QUICK_STEPS} steps, to try it out"
