@@ -10,7 +10,7 @@ import torch
     ("script", "arguments", "share"),
     [
         (pde, ("--steps", "200", "--points", "64"), 0.3),
-        (force_matching, ("--steps", "60", "--batch", "4"), 0.5),
+        (force_matching, ("--steps", "60"), 0.5),
     ],
     ids=["pde", "force_matching"],
 )
