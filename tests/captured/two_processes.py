@@ -21,6 +21,7 @@ CASES = {
     "unused": (lambda: nn.ModuleList([training.mlp(), nn.Linear(2, 2)]),
                {"find_unused_parameters": True}, False),
     "accumulating": (training.mlp, {}, True),
+    "generated": (training.mlp, {}, False),
     "batch_norm": (lambda: training.mlp(nn.BatchNorm1d(16)), {}, False),
 }  # fmt: skip
 
@@ -50,13 +51,21 @@ def loss_of(critic):
 
 
 def train(critic, case, capture, rank, count):
-    """The weights, buffers and gradients after some steps with each process's part of the batch."""
+    """The weights, buffers and gradients after some steps with each process's part of the batch.
+
+    Where fake samples are generated, they have a graph, and the generator is trained with the loss.
+    """
+    generator = nn.Linear(5, 5).double()
+    generate = DistributedDataParallel(generator) if count > 1 else generator
+    both = nn.ModuleList([critic, generator])
     wrapped = DistributedDataParallel(critic, **CASES[case][1]) if count > 1 else critic
     loss = capture(loss_of(wrapped))
-    optimiser = torch.optim.SGD(wrapped.parameters(), 1e-2)
+    optimiser = torch.optim.SGD(both.parameters(), 1e-2)
     for step in range(6):
         batch = [*samples((8, 5), seed=step), torch.linspace(0, 1, 8, dtype=torch.float64)]
         part = [tensor.chunk(count)[rank] for tensor in batch]
+        if case == "generated":
+            part[1] = generate(part[1])
         accumulates = CASES[case][2] and step % 2 == 0
         alone = accumulates and count > 1
         with wrapped.no_sync() if alone else contextlib.nullcontext():
@@ -65,8 +74,8 @@ def train(critic, case, capture, rank, count):
             optimiser.step()
             if step < 5:
                 optimiser.zero_grad()
-    gradients = {f"{n}.grad": p.grad for n, p in critic.named_parameters() if p.grad is not None}
-    return {**critic.state_dict(), **gradients}
+    gradients = {f"{n}.grad": p.grad for n, p in both.named_parameters() if p.grad is not None}
+    return {**both.state_dict(), **gradients}
 
 
 def main(rank, folder):

@@ -9,7 +9,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from benchmarks.flops import flops_of
 from tests.comparing import assert_close
-from wgan_fast import fast_gradient_penalty, max_gradient_penalty
+from wgan_fast import captured, fast_gradient_penalty, max_gradient_penalty
 from wgan_fast.second_order import without_thresholds
 
 from .training import (
@@ -222,3 +222,26 @@ def by_a_function():
 def test_a_function_that_calls_a_sharded_module(pair):
     results = pair.run(by_a_function)
     assert_as_in_one_process(results, "piecewise linear", "penalty first")
+
+
+def captured_while_sharded(by_layer):
+    """Refused; where it runs eagerly instead, no gradient of an argument is lost unnoticed."""
+    critic = sharded(critic_of("piecewise linear"), by_layer=by_layer)
+    real = samples("piecewise linear", 0, my_rows())[0]
+
+    def loss(x):
+        return critic(x).mean()
+
+    with pytest.raises(RuntimeError, match="a module is sharded by FSDP"):
+        captured(loss, executor="replay")(real)
+    eagerly = captured(loss, executor="replay", fallback=True)
+    with pytest.raises(RuntimeError, match="sharded by FSDP, and an argument requires a gradient"):
+        eagerly(real.clone().requires_grad_())
+    with pytest.warns(UserWarning, match="runs eagerly"):
+        eagerly(real).backward()
+    assert all(weight.grad is not None for weight in critic.parameters())
+
+
+@pytest.mark.parametrize("by_layer", [False, True])
+def test_a_sharded_module_is_not_captured(pair, by_layer):
+    pair.run(captured_while_sharded, by_layer)

@@ -51,7 +51,8 @@ class FirstRun:
     Attributes:
         result: its values are detached, except where the loss was handed out as it is.
         leaves: what the loss depends on, arguments excepted.
-        gradients: of these, and of the arguments that require one, in this order.
+        gradients: of these, and of the arguments that require one, in this order; where the loss
+            was handed out as it is, of the arguments alone.
         inputs: the arguments that require a gradient.
         modules: those that were called, none of which is in another.
         wrappers: those of DistributedDataParallel that were called.
@@ -73,7 +74,10 @@ def run_first(function: Function, values: list[Any], structure: Any) -> FirstRun
     """Runs a function as it is, and differentiates it.
 
     The loss of a critic in DistributedDataParallel or FSDP has its own graph, for that is what
-    averages the gradients.
+    averages the gradients; the copies of the arguments are cut off from where these come from.
+
+    Raises:
+        CaptureError: if the gradient of an argument would have to be computed by FSDP twice.
     """
     copies = _copies(values)
     # The function may have one of them require a gradient itself, which is then its own affair.
@@ -94,10 +98,17 @@ def run_first(function: Function, values: list[Any], structure: Any) -> FirstRun
         return first
     first.inputs = [value for _, value in wanted.values()]
     first.leaves = [leaf for leaf in _leaves(result.loss) if id(leaf) not in wanted]
-    if not first.wrappers and not first.is_sharded:
-        differentiated = [*first.leaves, *(copy for copy, _ in wanted.values())]
-        with _without_autocast(), without_hooks(differentiated):
-            first.gradients = _gradients(result.loss, differentiated)
+    if first.is_sharded and first.inputs:  # whose gradients take a backward pass before the caller's
+        raise CaptureError(
+            "a module is sharded by FSDP, and an argument requires a gradient: such a function "
+            "cannot be captured, nor with fallback=True. Call the function itself."
+        )
+    copies = [copy for copy, _ in wanted.values()]
+    has_own_graph = bool(first.wrappers) or first.is_sharded
+    differentiated = copies if has_own_graph else [*first.leaves, *copies]
+    with _without_autocast(), without_hooks(differentiated):
+        first.gradients = _gradients(result.loss, differentiated, retain_graph=has_own_graph)
+    if not has_own_graph:
         result.values[0] = result.loss.detach()
     return first
 
@@ -190,8 +201,12 @@ def _leaves(loss: Tensor) -> list[Tensor]:
     return [loss] if loss.is_leaf else leaves_of(loss)
 
 
-def _gradients(loss: Tensor, wanted: list[Tensor]) -> list[Tensor | None]:
-    return list(torch.autograd.grad(loss, wanted, allow_unused=True)) if wanted else []
+def _gradients(
+    loss: Tensor, wanted: list[Tensor], *, retain_graph: bool = False
+) -> list[Tensor | None]:
+    if not wanted:
+        return []
+    return list(torch.autograd.grad(loss, wanted, retain_graph=retain_graph, allow_unused=True))
 
 
 def _copies(values: list[Any]) -> list[Any]:

@@ -147,10 +147,13 @@ class Graph:
         """What the first call returns, in which nothing was replayed."""
         if not first.gradients:  # it has its own graph, or needs none
             return unflatten(first.result.values, first.result.structure)
+        loss, gradients = first.result.loss, first.gradients
         owners = [*first.leaves, *first.inputs]
-        pairs = [(o, g) for o, g in zip(owners, first.gradients, strict=True) if g is not None]
+        if first.wrappers:  # the loss has the graph of all but the arguments
+            owners = [loss, *first.inputs]
+            loss, gradients = loss.detach(), [torch.ones_like(loss), *gradients]
+        pairs = [(o, g) for o, g in zip(owners, gradients, strict=True) if g is not None]
         known = [gradient for _, gradient in pairs]
-        loss = first.result.loss
         handed = HandOver.apply(lambda _: [loss, *known], (), [], 0, *(o for o, _ in pairs))
         return unflatten([handed, *first.result.values[1:]], first.result.structure)
 
