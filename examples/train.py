@@ -100,6 +100,8 @@ def start(given: dict[str, Any], device: torch.device) -> int:
         raise RunError(
             f"{processes.count()} processes cannot share a batch of {settings.batch_size} equally"
         )
+    if "fsdp" in given and "captured" in given:
+        raise RunError("--captured is for a critic that is not sharded: leave --fsdp out")
     if given.get("captured") == "cuda_graph" and device.type != "cuda":
         raise RunError(f"--captured cuda_graph is for a GPU, not for {device}; take replay or auto")
     with processes.written_once(folder) as folder:

@@ -68,7 +68,11 @@ def test_torchrun_and_on_in_one_process(alone, tmp_path):
     assert_same_run(checkpoint(tmp_path / "gaussians8"), alone[0])
 
 
-@pytest.mark.parametrize("options", [(), ("--fsdp",)], ids=["replicated", "sharded"])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--captured",), ("--fsdp",)],
+    ids=["replicated", "captured", "sharded"],
+)
 def test_two_processes_and_on_in_one(pair, alone, tmp_path, options):
     begin = ("--steps", 3, "--out", tmp_path, "--name", "run", *options)
     assert pair.run(train, *begin) == [0, 0]
@@ -86,3 +90,4 @@ def test_what_is_wrong_is_told(pair, tmp_path, capsys):
     assert train("--fsdp", "--out", tmp_path) == 2
     assert "start them with torchrun" in capsys.readouterr().err
     assert pair.run(train, "--batch-size", 7, "--out", tmp_path) == [2, 2]
+    assert pair.run(train, "--fsdp", "--captured", "--out", tmp_path) == [2, 2]
