@@ -98,7 +98,7 @@ def run_first(function: Function, values: list[Any], structure: Any) -> FirstRun
         return first
     first.inputs = [value for _, value in wanted.values()]
     first.leaves = [leaf for leaf in _leaves(result.loss) if id(leaf) not in wanted]
-    if first.is_sharded and first.inputs:  # whose gradients take a backward pass before the caller's
+    if first.is_sharded and first.inputs:  # their gradients would take a backward pass of its own
         raise CaptureError(
             "a module is sharded by FSDP, and an argument requires a gradient: such a function "
             "cannot be captured, nor with fallback=True. Call the function itself."
