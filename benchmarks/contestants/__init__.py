@@ -20,8 +20,16 @@ class UnavailableError(Exception):
     """A contestant cannot take part here; the message is the reason that the report prints."""
 
 
+#: Plain PyTorch recorded by ``make_fx``, or by Dynamo with its gradients, and compiled by Inductor.
+COMPILE, TRACED = "torch.compile", "torch.compile, traced"
+#: The library's own contestant as one graph, run by the fastest executor, or without compiling.
+CAPTURED, REPLAYED = "captured", "captured, replay"
+
 #: Contestants that call no operators one by one, but a compiled whole: nothing of them is counted.
-COMPILED = ("torch.compile", "JAX jit")
+COMPILED = (COMPILE, TRACED, CAPTURED, "JAX jit")
+
+#: Whose compiler is Inductor; no quick race waits for it.
+BY_INDUCTOR = (COMPILE, TRACED, CAPTURED)
 
 
 def absent(reason: str) -> Build:

@@ -53,26 +53,38 @@ def adam(module: nn.Module) -> torch.optim.Adam:
     return torch.optim.Adam(module.parameters(), lr=1e-4, betas=(0.0, 0.9))
 
 
-def critic_gradients(
-    critic: nn.Module, real: Tensor, fake: Tensor, args: tuple[Any, ...], how: Penalty
-) -> Gradients:
-    def gradients(epsilon: Tensor | None) -> Tensor:
-        loss = critic(fake, *args).mean() - critic(real, *args).mean()
-        loss = loss + how(critic, real, fake, epsilon, args)
-        loss.backward()
-        return loss.detach()
-
-    return gradients
-
-
 #: Makes the function that computes the critic's gradients from critic, real, fake, args.
 MakeGradients = Callable[[nn.Module, Tensor, Tensor, "tuple[Any, ...]"], Gradients]
 
 
+def critic_loss(name: str) -> Penalty:
+    """The critic's loss, with a penalty beside its scores."""
+
+    def loss(
+        critic: nn.Module, real: Tensor, fake: Tensor, epsilon: Tensor | None, args: tuple[Any, ...]
+    ) -> Tensor:
+        scores = critic(fake, *args).mean() - critic(real, *args).mean()
+        return scores + PENALTIES[name](critic, real, fake, epsilon, args)
+
+    return loss
+
+
 def eager_gradients(name: str) -> MakeGradients:
-    return lambda critic, real, fake, args: critic_gradients(
-        critic, real, fake, args, PENALTIES[name]
-    )
+    return gradients_of(critic_loss(name))
+
+
+def gradients_of(how: Penalty) -> MakeGradients:
+    """By ``backward()`` of a loss."""
+
+    def make(critic: nn.Module, real: Tensor, fake: Tensor, args: tuple[Any, ...]) -> Gradients:
+        def gradients(epsilon: Tensor | None) -> Tensor:
+            loss = how(critic, real, fake, epsilon, args)
+            loss.backward()
+            return loss.detach()
+
+        return gradients
+
+    return make
 
 
 def critic_step(problem: Problem, name: str, make: MakeGradients) -> Build:
