@@ -30,6 +30,7 @@ COMPILED = (COMPILE, TRACED, CAPTURED, "JAX jit")
 
 #: Whose compiler is Inductor; no quick race waits for it.
 BY_INDUCTOR = (COMPILE, TRACED, CAPTURED)
+TOO_LONG = "compiling takes too long for a quick race"
 
 
 def absent(reason: str) -> Build:

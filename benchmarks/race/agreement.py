@@ -33,6 +33,7 @@ class Entered:
 def enter(case: Case) -> Entered:
     """Sets every contestant up and compares loss and gradients, in float64 on a few samples and in
     the dtype that is timed on all of them."""
+    torch._dynamo.reset()  # what was compiled for the case before
     entered = Entered()
     expected: list[Results] = []
     for name, build in case.contestants.items():

@@ -123,6 +123,7 @@ def timed(case: Case, entered: Entered, quick: bool, device: str) -> dict[str, R
         name: _row(timing, timings[case.baseline])
         | machine
         | {"first_call_s": entered.first_call[name]}
+        | (columns() if (columns := getattr(entered.steps[name], "columns", None)) else {})
         for name, timing in timings.items()
     }
 

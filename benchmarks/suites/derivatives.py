@@ -11,7 +11,19 @@ from dataclasses import replace
 
 from torch import nn
 
-from ..contestants import Build, absent, compiled, eager
+from ..contestants import (
+    BY_INDUCTOR,
+    CAPTURED,
+    COMPILE,
+    REPLAYED,
+    TOO_LONG,
+    TRACED,
+    Build,
+    absent,
+    captured,
+    compiled,
+    eager,
+)
 from ..contestants.critic_losses import USUAL
 from ..contestants.derivatives import DERIVATIVES
 from ..problems import critics, energies
@@ -38,7 +50,11 @@ def case(problem: Problem, phase: str) -> Case:
     contestants: dict[str, Build] = {
         name: eager.loss(problem, name, losses[phase]) for name, losses in DERIVATIVES.items()
     }
-    contestants["torch.compile"] = compiled.loss(problem, DERIVATIVES[USUAL][phase])
+    ours, usual = DERIVATIVES["wgan_fast"][phase], DERIVATIVES[USUAL][phase]
+    contestants[CAPTURED] = captured.loss(problem, ours)
+    contestants[REPLAYED] = captured.loss(problem, ours, "replay")
+    contestants[COMPILE] = compiled.loss(problem, usual)
+    contestants[TRACED] = compiled.loss(problem, usual, compiled.traced)
     contestants["JAX jit"] = absent("these losses are not translated to JAX here")
     return Case(
         suite="derivatives",
@@ -54,6 +70,5 @@ def cases(quick: bool, device: str) -> Iterator[Case]:
     for phase, problem in QUICK if quick else CASES:
         made = case(replace(problem, device=device), phase)
         if quick:
-            too_long = absent("compiling takes too long for a quick race")
-            made.contestants["torch.compile"] = too_long
+            made.contestants.update(dict.fromkeys(BY_INDUCTOR, absent(TOO_LONG)))
         yield made

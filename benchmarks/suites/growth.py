@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from torch import nn
 
-from ..contestants import Build, eager, jax_jit
-from ..contestants.penalties import ours
+from ..contestants import CAPTURED, COMPILE, TRACED, Build, captured, compiled, eager, jax_jit
+from ..contestants.penalties import PENALTIES, ours
 from ..problems import critics
 from ..problems.problem import Problem
 from . import penalty
@@ -46,14 +46,20 @@ def case(
     *,
     memory: bool,
     timed: bool = True,
-    jax: bool = False,
+    graphs: tuple[str, ...] = (),
 ) -> Case:
-    """One point of a curve: ``critic`` names the curve, ``axis`` what grows along it."""
+    """One point of a curve: ``critic`` names the curve, ``axis`` what grows along it, ``graphs``
+    who races beside eager PyTorch."""
     contestants: dict[str, Build] = {
         name: eager.penalty(problem, name) for name in ("textbook", "wgan_fast")
     }
-    if jax:  # on images it is so much slower that it would take all the time of this suite
-        contestants["JAX jit"] = jax_jit.penalty(problem)
+    whole: dict[str, Build] = {
+        CAPTURED: captured.loss(problem, PENALTIES["wgan_fast"]),
+        COMPILE: compiled.penalty(problem),
+        TRACED: compiled.penalty(problem, compiled.traced),
+        "JAX jit": jax_jit.penalty(problem),
+    }
+    contestants |= {name: whole[name] for name in graphs}
     measured: tuple[str, ...] = ("textbook", "wgan_fast") if memory else ()
     if memory and axis == "batch":
         contestants[CHUNKED] = eager.penalty(problem, "wgan_fast", ours("native", "pruned", 16))
@@ -72,9 +78,12 @@ def case(
 
 def cases(quick: bool, device: str) -> Iterator[Case]:
     """The points of every curve; two small ones of each when ``quick``."""
+    # On images compiling, and JAX, would take all the time of this suite.
     mlp = replace(penalty.MLP_2D, device=device)
+    graphs = ("JAX jit",) if quick else (CAPTURED, COMPILE, TRACED, "JAX jit")
     for batch in (16, 64) if quick else (16, 64, 256, 1024, 4096, 16384):
-        yield case(replace(mlp, batch=batch), mlp.name, "batch", batch, memory=False, jax=True)
+        here = replace(mlp, batch=batch)
+        yield case(here, mlp.name, "batch", batch, memory=False, graphs=graphs)
     size = 16 if quick else 64
     for batch in (8, 32) if quick else (8, 32, 64, 128, *FOR_MEMORY["batch"]):
         problem = replace(of_size(size, batch), device=device)

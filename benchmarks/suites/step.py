@@ -7,7 +7,20 @@ from dataclasses import replace
 
 from torch import nn
 
-from ..contestants import Build, absent, compiled, eager, jax_jit
+from ..contestants import (
+    BY_INDUCTOR,
+    CAPTURED,
+    COMPILE,
+    REPLAYED,
+    TOO_LONG,
+    TRACED,
+    Build,
+    absent,
+    captured,
+    compiled,
+    eager,
+    jax_jit,
+)
 from ..problems import critics
 from ..problems.problem import Problem
 from . import penalty
@@ -24,7 +37,10 @@ def critic_step(problem: Problem) -> Case:
     contestants: dict[str, Build] = {
         name: eager.critic_step(problem, name, eager.eager_gradients(name)) for name in TORCH
     }
-    contestants["torch.compile"] = eager.critic_step(problem, "compiled", compiled.gradients)
+    contestants[CAPTURED] = captured.critic_step(problem)
+    contestants[REPLAYED] = captured.critic_step(problem, "replay")
+    for name, record in ((COMPILE, compiled.recorded), (TRACED, compiled.traced)):
+        contestants[name] = eager.critic_step(problem, name, compiled.gradients(record))
     contestants["JAX jit"] = jax_jit.critic_step(problem)
     return _case(problem, "critic step", contestants)
 
@@ -36,9 +52,10 @@ def iteration(problem: Problem, generator: Generator) -> Case:
         )
         for name in TORCH
     }
-    contestants["torch.compile"] = eager.iteration(
-        problem, generator, "compiled", compiled.gradients
-    )
+    contestants[CAPTURED] = captured.iteration(problem, generator)
+    contestants[REPLAYED] = captured.iteration(problem, generator, "replay")
+    for name, record in ((COMPILE, compiled.recorded), (TRACED, compiled.traced)):
+        contestants[name] = eager.iteration(problem, generator, name, compiled.gradients(record))
     contestants["JAX jit"] = absent("the generator is not translated to JAX here")
     return _case(problem, "training iteration", contestants)
 
@@ -64,10 +81,10 @@ def cases(quick: bool, device: str) -> Iterator[Case]:
     tiny = (penalty.TINY, lambda: critics.vector_generator(2, 16, 1))
     for problem, generator in [tiny] if quick else [vectors, digits, images]:
         here = replace(problem, device=device)
-        yield critic_step(here)
-        last = iteration(here, generator)
+        first, last = critic_step(here), iteration(here, generator)
         if quick:
-            last.contestants["torch.compile"] = absent("compiling takes too long for a quick race")
-        yield last
+            first.contestants.update(dict.fromkeys((CAPTURED, TRACED), absent(TOO_LONG)))
+            last.contestants.update(dict.fromkeys(BY_INDUCTOR, absent(TOO_LONG)))
+        yield from (first, last)
     if not quick:
         yield critic_step(replace(penalty.DCGAN, device=device))

@@ -12,7 +12,20 @@ from dataclasses import replace
 
 from torch import nn
 
-from ..contestants import Build, absent, compiled, eager, jax_jit
+from ..contestants import (
+    BY_INDUCTOR,
+    CAPTURED,
+    COMPILE,
+    REPLAYED,
+    TOO_LONG,
+    TRACED,
+    Build,
+    absent,
+    captured,
+    compiled,
+    eager,
+    jax_jit,
+)
 from ..contestants.critic_losses import CRITIC_LOSSES, USUAL
 from ..problems import critics, stylegan
 from ..problems.problem import Problem
@@ -42,7 +55,11 @@ def case(problem: Problem, phase: str) -> Case:
     contestants: dict[str, Build] = {
         name: eager.loss(problem, name, losses[phase]) for name, losses in CRITIC_LOSSES.items()
     }
-    contestants["torch.compile"] = compiled.loss(problem, CRITIC_LOSSES[USUAL][phase])
+    ours, usual = CRITIC_LOSSES["wgan_fast"][phase], CRITIC_LOSSES[USUAL][phase]
+    contestants[CAPTURED] = captured.loss(problem, ours)
+    contestants[REPLAYED] = captured.loss(problem, ours, "replay")
+    contestants[COMPILE] = compiled.loss(problem, usual)
+    contestants[TRACED] = compiled.loss(problem, usual, compiled.traced)
     contestants["JAX jit"] = jax_jit.critic_loss(problem, phase)
     return Case(
         suite="steps",
@@ -69,12 +86,11 @@ def cases(quick: bool, device: str) -> Iterator[Case]:
     for problem, phase in chosen:
         made = case(replace(problem, device=device), phase)
         if quick:
-            too_long = absent("compiling takes too long for a quick race")
-            made.contestants["torch.compile"] = too_long
+            made.contestants.update(dict.fromkeys(BY_INDUCTOR, absent(TOO_LONG)))
         elif problem.name.startswith(LONG_TO_COMPILE):
             too_long = absent("compiling it takes many minutes")
-            made.contestants.update(dict.fromkeys(("torch.compile", "JAX jit"), too_long))
+            made.contestants.update(dict.fromkeys((*BY_INDUCTOR, "JAX jit"), too_long))
         elif len(problem.shape) > 1 and phase != "R1+R2":  # minutes for each, to show the same
             only_one = absent("on images it races with R1+R2 only")
-            made.contestants.update(dict.fromkeys(("torch.compile", "JAX jit"), only_one))
+            made.contestants.update(dict.fromkeys((*BY_INDUCTOR, "JAX jit"), only_one))
         yield made

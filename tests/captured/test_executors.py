@@ -14,6 +14,7 @@ from tests.captured.training import both, replayed, samples
 from tests.comparing import assert_close
 from wgan_fast import captured
 from wgan_fast._capture import choose
+from wgan_fast._capture import inductor as of_inductor
 from wgan_fast._capture.replay import Replay
 
 
@@ -35,6 +36,21 @@ def test_inductor_is_eager_to_rounding():
     assert [graph.executor for graph in loss.report().graphs] == ["inductor"]
     for a, b in zip(ours, theirs, strict=True):
         assert_close(a, b, atol=1e-12)
+
+
+def test_inductor_gets_formulas_for_the_operators_of_the_library(monkeypatch):
+    """It can merge these with what stands around them."""
+    graphs = []
+    monkeypatch.setattr(of_inductor, "compile_graph", lambda graph, _: graphs.append(graph) or graph)
+    ours, theirs, loss = both(
+        training.mlp, training.gradient_penalty, (8, 5), torch.float64, inductor, steps=3
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        assert_close(a, b, atol=1e-12)
+    assert "wgan_fast" in str(loss._graphs[0]._tape.calls)
+    (graph,) = graphs
+    assert "aten" in graph.code
+    assert "wgan_fast" not in graph.code
 
 
 class Slow(Replay):

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from .._torch_internals import compile_graph
+from ..ops._op import REGISTRY
 from .tape import Call, Slot, Tape, map_slots
 
 
@@ -28,11 +30,21 @@ class Inductor:
         self._constants = list(tape.constants.values())
         with torch.no_grad():
             given = [*inputs, *self._constants]
-            self._run = compile_graph(as_module(tape), given)
+            self._run = compile_graph(_in_plain_pytorch(tape, given), given)
 
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         with torch.no_grad():
             return list(self._run(*inputs, *self._constants))
+
+
+def _in_plain_pytorch(tape: Tape, given: Sequence[Tensor]) -> fx.GraphModule:
+    """The calls, the library's operators as their formulas: Inductor merges these with what stands
+    around them, and would call the kernels one by one."""
+    graph = as_module(tape)
+    formulas = {op.overload: op.reference for op in REGISTRY.values()}
+    if not any(call.op in formulas for call in tape.calls):
+        return graph
+    return make_fx(graph, decomposition_table=formulas)(*given)
 
 
 def as_module(tape: Tape) -> fx.GraphModule:
