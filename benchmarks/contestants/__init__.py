@@ -33,6 +33,27 @@ BY_INDUCTOR = (COMPILE, TRACED, CAPTURED)
 TOO_LONG = "compiling takes too long for a quick race"
 
 
+class StepWithColumns:
+    """A step that knows more about itself than its results.
+
+    Args:
+        step: it.
+        columns: tells what, by the names of the columns of the result rows.
+    """
+
+    def __init__(self, step: Step, columns: Callable[[], dict[str, Any]]) -> None:
+        self._step = step
+        self.columns = columns
+
+    def __call__(self, epsilon: torch.Tensor | None) -> Any:
+        return self._step(epsilon)
+
+
+def columns_of(step: Step) -> dict[str, Any]:
+    """What a step that has been called tells about itself."""
+    return step.columns() if isinstance(step, StepWithColumns) else {}
+
+
 def absent(reason: str) -> Build:
     """A contestant that does not take part, for this reason."""
 

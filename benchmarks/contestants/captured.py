@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from wgan_fast import Captured, captured
 
 from ..problems.problem import Problem
-from . import Build, Step, eager
+from . import Build, Step, StepWithColumns, eager
 from .penalties import Penalty
 
 OURS = "wgan_fast"
@@ -59,23 +59,12 @@ class CapturedLoss:
         }
 
 
-class CapturedStep:
-    """A step of which something is captured."""
-
-    def __init__(self, step: Step, loss: CapturedLoss) -> None:
-        self._step = step
-        self.columns = loss.columns
-
-    def __call__(self, epsilon: Tensor | None) -> Any:
-        return self._step(epsilon)
-
-
 def _build(how: Penalty, executor: str, of: Callable[[CapturedLoss], Build]) -> Build:
     """What ``of`` makes of a captured loss."""
 
     def build(dtype: torch.dtype, batch: int | None) -> Step:
         loss = CapturedLoss(how, executor, dtype)
-        return CapturedStep(of(loss)(dtype, batch), loss)
+        return StepWithColumns(of(loss)(dtype, batch), loss.columns)
 
     return build
 

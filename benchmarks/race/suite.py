@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..contestants import COMPILED
+from ..contestants import COMPILED, columns_of
 from ..contestants.penalties import why_not_native
 from ..machine import describe
 from ..suites import SUITES
@@ -123,7 +123,7 @@ def timed(case: Case, entered: Entered, quick: bool, device: str) -> dict[str, R
         name: _row(timing, timings[case.baseline])
         | machine
         | {"first_call_s": entered.first_call[name]}
-        | (columns() if (columns := getattr(entered.steps[name], "columns", None)) else {})
+        | columns_of(entered.steps[name])
         for name, timing in timings.items()
     }
 

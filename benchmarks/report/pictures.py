@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
+from ..contestants import CAPTURED, REPLAYED, TRACED
 from .curves import Curve, curves_of
 from .results import Row, by_case, contestants, main_setting, timed, where
 
@@ -21,12 +22,15 @@ COLOURS = {
     "wgan_fast pure": "tab:red",
     "wgan_fast reference, plain": "tab:pink",
     "wgan_fast, chunk_size=16": "tab:purple",
+    CAPTURED: "navy",
+    REPLAYED: "mediumpurple",
     "torch.compile": "tab:orange",
+    TRACED: "gold",
     "JAX jit": "tab:green",
 }
 
 #: The bars of one case; the other contestants are in the tables.
-BARS = ("wgan_fast", "tuned", "torch.compile", "JAX jit")
+BARS = ("wgan_fast", CAPTURED, "tuned", "torch.compile", "JAX jit")
 
 
 def speedups(rows: list[Row]) -> Any:
@@ -106,6 +110,29 @@ def times(rows: list[Row]) -> Any:
         axes.legend(fontsize=7)
     panels[0][0].set_ylabel("penalty, forward and backward [ms]")
     return figure
+
+
+def graphs(rows: list[Row]) -> Any:
+    """Time against batch of the library, called eagerly and captured, and of other whole graphs."""
+    shown = ("wgan_fast", CAPTURED, "torch.compile", TRACED, "JAX jit")
+    found = [
+        curve
+        for curve in curves_of(timed(where(rows, suite="growth", axis="batch")), "median_s")
+        if curve.contestant in shown and curve.critic.startswith("MLP")
+    ]
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    _draw_curves(axes, found, "median_s", 1e3)
+    axes.set_ylabel("penalty, forward and backward [ms]")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def draw_graphs(rows: list[Row], path: Path) -> None:
+    """The picture of docs/captured.md."""
+    mpl.use("Agg")
+    figure = graphs(main_setting(rows))
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)
 
 
 def memory(rows: list[Row]) -> Any:

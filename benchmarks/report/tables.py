@@ -6,6 +6,7 @@ import math
 
 from tools import pages
 
+from ..contestants import CAPTURED, COMPILED, REPLAYED
 from ..contestants.eager import N_CRITIC
 from ..contestants.penalties import PURE
 from ..suites.overhead import WITHOUT_KERNELS
@@ -33,20 +34,22 @@ SHOWN = ("penalty", "step", "steps", "derivatives")
 
 
 def in_short(rows: list[Row]) -> str:
-    """Where wgan_fast is faster, ties and loses against each contestant. Nothing is left out."""
+    """Where wgan_fast, and what captures it, is faster, ties and loses against each contestant.
+    Nothing is left out."""
     shown = timed([row for row in main_setting(rows) if row["suite"] in SHOWN])
     cases = by_case(shown)
     lines = []
-    for other in contestants(shown):
-        if other.startswith(OURS):
-            continue
-        ratios = {
-            name: against(case[OURS], case[other])
-            for name, case in cases.items()
-            if OURS in case and other in case
-        }
-        if ratios:
-            lines.append(f"- {_against_one(other, ratios)}")
+    for ours, told in ((OURS, ""), (CAPTURED, f"**{CAPTURED}** ")):
+        for other in contestants(shown):
+            if other.startswith((ours, CAPTURED)):
+                continue
+            ratios = {
+                name: against(case[ours], case[other])
+                for name, case in cases.items()
+                if ours in case and other in case
+            }
+            if ratios:
+                lines.append(f"- {told}{_against_one(other, ratios)}")
     return "\n".join(lines)
 
 
@@ -266,11 +269,17 @@ def drift(rows: list[Row]) -> str:
 
 
 def first_calls(rows: list[Row]) -> str:
-    """How long the first call takes."""
-    lines = []
-    cases = by_case(timed(where(main_setting(rows), suite="penalty")))
-    for name, case in cases.items():
-        first = [case[who]["first_call_s"] if who in case else math.nan
-                 for who in (OURS, "torch.compile", "JAX jit")]  # fmt: skip
-        lines.append([name, *map(seconds_text, first)])
-    return pages.numbers(["", OURS, "torch.compile", "JAX jit"], lines)
+    """How long the first call takes; of captured losses, their capture, and what runs them."""
+    main = timed([row for row in main_setting(rows) if row["suite"] in SHOWN])
+    names = [name for name in (OURS, REPLAYED, *COMPILED) if name in contestants(main)]
+    lines = [
+        [name, *(_first_call(case[who]) if who in case else "–" for who in names)]
+        for name, case in by_case(main).items()
+    ]
+    return pages.numbers(["", *names], lines)
+
+
+def _first_call(row: Row) -> str:
+    if "capture_s" in row:
+        return f"{seconds_text(row['capture_s'])}<br>{row['executor']}"
+    return seconds_text(row.get("first_call_s", math.nan))

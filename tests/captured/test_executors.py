@@ -41,7 +41,9 @@ def test_inductor_is_eager_to_rounding():
 def test_inductor_gets_formulas_for_the_operators_of_the_library(monkeypatch):
     """It can merge these with what stands around them."""
     graphs = []
-    monkeypatch.setattr(of_inductor, "compile_graph", lambda graph, _: graphs.append(graph) or graph)
+    monkeypatch.setattr(
+        of_inductor, "compile_graph", lambda graph, _: graphs.append(graph) or graph
+    )
     ours, theirs, loss = both(
         training.mlp, training.gradient_penalty, (8, 5), torch.float64, inductor, steps=3
     )
