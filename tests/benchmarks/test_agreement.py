@@ -58,7 +58,7 @@ def test_the_baseline_is_who_comes_first():
     contestants = {"usual": gives(3.0, [1.0]), "textbook": gives(3.1, [1.0])}
     case = Case(suite="kernels", name="made up", contestants=contestants, batch=16)
     assert "differ from usual by" in enter(case).failed["textbook"]
-    (row, _) = race(case, SPEED, quick=True, device="cpu")
+    (row, _) = race(SPEED, case, quick=True, device="cpu")
     assert (row["baseline"], row["speedup"]) == ("usual", 1)
 
 
@@ -77,7 +77,7 @@ def test_absence_and_breakdown_are_told_apart_and_named():
         raise ZeroDivisionError("what a pity")
 
     rows = {row["contestant"]: row for row in race(
-        case_of(absent=absent, broken=broken), SPEED, quick=True, device="cpu"
+        SPEED, case_of(absent=absent, broken=broken), quick=True, device="cpu"
     )}  # fmt: skip
     assert rows["absent"]["unavailable"] == "not installed"
     assert rows["broken"]["failed"] == "ZeroDivisionError: what a pity"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.contestants import compiled
+from benchmarks.contestants import BY_INDUCTOR, REPLAYED, compiled
 from benchmarks.contestants.critic_losses import USUAL
 from benchmarks.contestants.derivatives import DERIVATIVES, VISCOSITY
 from benchmarks.problems.energies import MessagePassing
@@ -23,7 +23,8 @@ needs_kernels = pytest.mark.skipif(native.failure is not None, reason=f"{native.
 def case_of(problem, phase):
     """Without what is compiled for long."""
     made = derivatives.case(problem, phase)
-    del made.contestants["torch.compile"], made.contestants["JAX jit"]
+    for name in (*BY_INDUCTOR, "JAX jit"):
+        del made.contestants[name]
     return made
 
 
@@ -33,7 +34,7 @@ def test_all_agree(phase, problem):
     with without_thresholds():
         entered = enter(case_of(problem, phase))
     assert entered.failed == {}
-    assert list(entered.steps) == list(DERIVATIVES)
+    assert list(entered.steps) == [*DERIVATIVES, REPLAYED]
 
 
 @each_case

@@ -12,7 +12,7 @@ import matplotlib as mpl
 import pytest
 
 from benchmarks import compare
-from benchmarks.contestants import COMPILED
+from benchmarks.contestants import CAPTURED, COMPILE, COMPILED, REPLAYED, TRACED
 from benchmarks.contestants.critic_losses import CRITIC_LOSSES, USUAL
 from benchmarks.contestants.penalties import PENALTIES, PURE, REFERENCE, why_not_native
 from benchmarks.race import suite
@@ -63,7 +63,7 @@ def test_every_row_tells_its_machine_and_its_outcome(quick):
 def test_all_contestants_race_or_say_why_not(quick):
     _, rows = quick
     case = results.by_case(results.where(rows, suite="penalty"))["MLP 2-16-1, batch 64"]
-    assert set(case) == {*PENALTIES, "torch.compile", "JAX jit"}
+    assert set(case) == {*PENALTIES, CAPTURED, REPLAYED, COMPILE, TRACED, "JAX jit"}
     for name, row in case.items():
         assert "median_s" in row or len(row["unavailable"]) > 10, name
 
@@ -116,12 +116,24 @@ def test_counts_alone_need_results_to_put_them_into(tmp_path, capsys):
         assert "needs --json" in capsys.readouterr().err
 
 
+def test_captured_losses_tell_how_long_their_capture_took(quick):
+    folder, rows = quick
+    for row in rows:
+        is_graph = row["contestant"] in (CAPTURED, REPLAYED) and "median_s" in row
+        assert is_graph == ("capture_s" in row) == ("executor" in row)
+    suites = {row["suite"] for row in rows if "capture_s" in row}
+    assert suites == {"penalty", "step", "steps", "derivatives"}
+    with (folder / "race.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["capture_s"] for line in lines] == [str(row.get("capture_s", "")) for row in rows]
+
+
 def test_steps_are_raced_against_the_usual_code(quick):
     _, rows = quick
     cases = results.by_case(results.where(rows, suite="steps"))
     assert {row["phase"] for row in results.where(rows, suite="steps")} == set(steps.PHASES)
     for case in cases.values():
-        assert list(case) == [*CRITIC_LOSSES, "torch.compile", "JAX jit"]
+        assert list(case) == [*CRITIC_LOSSES, CAPTURED, REPLAYED, COMPILE, TRACED, "JAX jit"]
         assert all(row["baseline"] == USUAL for row in case.values())
         assert case[USUAL]["speedup"] == 1
         # What the first layer need not compute, the gradient of its input, is less than one pass.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.contestants import CAPTURED, REPLAYED, TRACED
 from benchmarks.contestants.critic_losses import CRITIC_LOSSES, USUAL
 from benchmarks.contestants.penalties import PENALTIES, PURE, REFERENCE
 from benchmarks.report import goals, page, tables
@@ -42,7 +43,17 @@ def test_the_pictures_of_the_report_exist():
 
 def test_the_report_says_who_its_contestants_are():
     before_results = page.REPORT.read_text().partition("<!-- begin results -->")[0]
-    for name in (*PENALTIES, *CRITIC_LOSSES, PURE, CHUNKED, "torch.compile", "JAX jit"):
+    for name in (
+        *PENALTIES,
+        *CRITIC_LOSSES,
+        PURE,
+        CHUNKED,
+        CAPTURED,
+        REPLAYED,
+        TRACED,
+        "torch.compile",
+        "JAX jit",
+    ):
         assert f"| {name} |" in before_results
 
 
@@ -116,6 +127,64 @@ def test_losses_of_derivatives_have_their_goal(ratio, verdict):
     rows = [one | {"suite": "derivatives"} for one in steps_pair(ratio)]
     rows += [one | {"suite": "derivatives"} for one in steps_pair(9.0, "fast")]
     assert outcome(rows, "loss of derivatives against plain PyTorch, every case").verdict == verdict
+
+
+BEST = "captured against the best of all others, every case"
+BY_CALLS = "captured penalty against the textbook, critics bound by calls"
+
+
+def with_captured(suite, case, ratio, captured, name=CAPTURED):
+    """wgan_fast and what captures it, so many times as fast as the textbook."""
+    rows = pair(suite, case, ratio)
+    seconds = [s / captured for s in rows[0]["seconds"]]
+    return [*rows, results.row(suite, case, name, seconds, capture_s=2.0, executor="inductor")]
+
+
+@pytest.mark.parametrize(
+    ("name", "captured", "verdict"),
+    [(CAPTURED, 1.98, goals.MET), (CAPTURED, 1.94, goals.MISSED), (REPLAYED, 1.94, goals.MISSED)],
+)
+def test_captured_is_held_against_the_best_of_all(name, captured, verdict):
+    rows = with_captured("steps", "x", 2.0, captured, name)
+    rows += with_captured("derivatives", "y", 1.0, 9.0)
+    rows += with_captured("growth", "z", 1.0, 0.1)  # of which there is no goal
+    rows += pair("penalty", "without", 2.0)
+    found = outcome(rows, BEST)
+    assert found.verdict == verdict
+    assert "x; " in found.measured
+    assert outcome(rows, BY_CALLS).verdict == goals.UNKNOWN
+
+
+def test_captured_counts_where_replay_ran_too():
+    rows = with_captured("penalty", "x", 2.0, 2.1) + with_captured(
+        "penalty", "x", 2.0, 1.0, REPLAYED
+    )
+    assert outcome(rows, BEST).verdict == goals.MET
+
+
+@pytest.mark.parametrize(("captured", "verdict"), [(1.45, goals.MET), (1.35, goals.MISSED)])
+def test_captured_has_a_goal_for_critics_bound_by_calls(captured, verdict):
+    rows = with_captured("penalty", "GRU 16x64, batch 64", 1.0, captured)
+    rows += with_captured("penalty", "DCGAN 64x64, batch 64", 1.0, 1.0)
+    rows += with_captured("steps", "CTGAN", 1.0, 1.0)
+    assert outcome(rows, BY_CALLS).verdict == verdict
+
+
+def test_captures_stand_beside_first_calls():
+    rows = with_captured("penalty", "x", 1.0, 1.5)
+    older = pair("penalty", "y", 1.0)
+    rows[1]["first_call_s"], older[1]["first_call_s"] = 0.5, 0.25
+    header, _, *lines = tables.first_calls(rows + older).splitlines()
+    assert header == "|  | wgan_fast | captured |"
+    assert lines == ["| x | 500 ms | 2 s<br>inductor |", "| y | 250 ms | – |"]
+
+
+def test_captured_is_told_in_short():
+    text = tables.in_short(with_captured("penalty", "x", 2.0, 4.0))
+    assert text.splitlines()[0].startswith("- against **textbook**: faster in 1 of 1")
+    assert [line.partition(":")[0] for line in text.splitlines()[1:]] == [
+        "- **captured** against **textbook**", "- **captured** against **wgan_fast**",
+    ]  # fmt: skip
 
 
 def test_calls_and_bytes_stand_in_tables_by_suite():

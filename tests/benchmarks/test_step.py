@@ -1,8 +1,17 @@
 """The training iteration of the race, and who freezes the critic in it."""
 
+import pytest
 import torch
 
-from benchmarks.contestants import eager
+from benchmarks.contestants import (
+    BY_INDUCTOR,
+    REPLAYED,
+    UnavailableError,
+    captured,
+    columns_of,
+    compiled,
+    eager,
+)
 from benchmarks.flops import flops_of
 from benchmarks.problems import critics
 from benchmarks.race.agreement import enter
@@ -27,7 +36,49 @@ def test_frozen_spares_one_pass_and_changes_no_number():
     assert spared == flops_of(lambda: critic(samples))
 
 
-def test_all_agree():
-    case = step.iteration(penalty.TINY, generator)
-    del case.contestants["torch.compile"]  # which takes long
-    assert list(enter(case).steps) == list(step.TORCH)
+@pytest.mark.parametrize("phase", ["critic step", "training iteration"])
+def test_all_agree(phase):
+    case = step.critic_step(penalty.TINY)
+    if phase == "training iteration":
+        case = step.iteration(penalty.TINY, generator)
+    for name in (*BY_INDUCTOR, "JAX jit"):  # which take long
+        del case.contestants[name]
+    entered = enter(case)
+    assert entered.failed == {}
+    assert list(entered.steps) == [*step.TORCH, REPLAYED]
+    columns = columns_of(entered.steps[REPLAYED])
+    assert columns["executor"] == "replay"
+    assert 0 < columns["capture_s"] <= entered.first_call[REPLAYED]
+
+
+def test_what_is_captured_runs_as_a_graph():
+    """In the dtype that is timed; the same one with mixing factors and without."""
+    made = captured.critic_step(penalty.TINY, "replay")(torch.float32, None)
+    for epsilon in (torch.rand(64), None, None):
+        made(epsilon)
+    (graph,) = made.columns.__self__._run.report().graphs
+    assert graph.runs == 2
+
+
+@pytest.mark.skipif(
+    not hasattr(torch._dynamo.config, "trace_autograd_ops"),
+    reason="this PyTorch has no trace_autograd_ops, which came with 2.13",
+)
+def test_what_dynamo_traces_is_the_textbook():
+    """In float64, where nothing is compiled."""
+    epsilon = torch.rand(8, dtype=torch.float64)
+    ours, theirs = (
+        eager.critic_step(penalty.TINY, name, make)(torch.float64, 8)(epsilon)
+        for name, make in (
+            ("traced", compiled.gradients(compiled.traced)),
+            ("textbook", eager.eager_gradients("textbook")),
+        )
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, torch.zeros_like(b) if a is None else b)
+
+
+def test_without_its_setting_nothing_is_traced(monkeypatch):
+    monkeypatch.setattr(torch._dynamo, "config", object())
+    with pytest.raises(UnavailableError, match=r"came with 2\.13"):
+        compiled.penalty(penalty.TINY, compiled.traced)(torch.float64, 8)
