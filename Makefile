@@ -30,7 +30,7 @@ install: $(VENV)/installed
 
 $(VENV)/torch:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade "setuptools>=77" wheel ninja numpy
+	$(BIN)/pip install --quiet --upgrade "pip>=25.1" "setuptools>=77" wheel ninja numpy
 	$(BIN)/pip install --quiet "$(TORCH)"
 	touch $@
 
@@ -39,7 +39,7 @@ $(VENV)/installed: $(VENV)/torch $(BUILD_INPUTS)
 	touch $@
 
 $(VENV)/lint: pyproject.toml | $(VENV)/installed
-	$(BIN)/pip install --quiet --no-build-isolation --editable ".[lint]"
+	$(BIN)/pip install --quiet --group lint
 	touch $@
 
 demo: install
@@ -47,11 +47,11 @@ demo: install
 
 # 50 MB, for the examples with Lightning and Accelerate; their tests are skipped without.
 $(VENV)/integrations: pyproject.toml | $(VENV)/installed
-	$(BIN)/pip install --quiet --no-build-isolation --editable ".[integrations]"
+	$(BIN)/pip install --quiet --group integrations
 	touch $@
 
 test: install $(VENV)/integrations
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/lint
 	$(BIN)/ruff format --check .

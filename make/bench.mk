@@ -4,9 +4,9 @@
 
 .PHONY: bench bench-kernels bench-quick
 
-# Inductor needs a C++ compiler, JAX is the optional extra; who is missing is named in the report.
+# Inductor needs a C++ compiler, JAX is optional; who is missing is named in the report.
 $(VENV)/jax: pyproject.toml | $(VENV)/installed
-	$(BIN)/pip install --quiet --no-build-isolation --editable ".[jax]"
+	$(BIN)/pip install --quiet --group jax
 	touch $@
 
 bench: install $(VENV)/jax

@@ -6,7 +6,7 @@
 .PHONY: docs wheel
 
 $(VENV)/ship: pyproject.toml | $(VENV)/installed
-	$(BIN)/pip install --quiet --no-build-isolation --editable ".[ship]"
+	$(BIN)/pip install --quiet --group ship
 	touch $@
 
 wheel: install $(VENV)/ship
@@ -18,7 +18,7 @@ wheel: install $(VENV)/ship
 	$(BIN)/python -m tools.wheels dist
 
 $(VENV)/docs: pyproject.toml | $(VENV)/installed
-	$(BIN)/pip install --quiet --no-build-isolation --editable ".[docs]"
+	$(BIN)/pip install --quiet --group docs
 	touch $@
 
 docs: install $(VENV)/docs

@@ -10,7 +10,7 @@ import torch
 from .examples import EXAMPLES
 
 INTEGRATIONS = {"lightning_module": "lightning", "accelerate_loop": "accelerate"}
-NEEDS = 'is not installed: pip install "wgan_fast[integrations]"'
+NEEDS = "is not installed: pip install --group integrations"
 
 
 def weights_after(script, arguments):
