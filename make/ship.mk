@@ -13,7 +13,7 @@ wheel: install $(VENV)/ship
 	rm -rf dist build/wheels && mkdir -p build/wheels
 	WGAN_FAST_BUILD=none $(BIN)/python -m build --no-isolation --outdir dist
 	WGAN_FAST_BUILD=cpu $(BIN)/python -m build --no-isolation --wheel --outdir build/wheels
-	$(BIN)/auditwheel repair --wheel-dir dist --exclude 'libtorch*' --exclude 'libc10*' \
+	PATH="$(abspath $(BIN)):$$PATH" auditwheel repair --wheel-dir dist --exclude 'libtorch*' --exclude 'libc10*' \
 	  build/wheels/*.whl
 	$(BIN)/python -m tools.wheels dist
 
