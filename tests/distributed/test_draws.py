@@ -6,6 +6,7 @@ import torch.distributed as dist
 
 from tests.comparing import assert_close
 from tests.distributed.processes import ProcessError
+from tests.distributed.training import CLOSE
 from wgan_fast import approximate_r1, critic_loss, distributed, dragan_penalty, r1_penalty
 
 #: How many samples each rank has.
@@ -92,7 +93,7 @@ def test_four_processes_train_as_one_does(four):
     alone = trained(make_critic(), *(samples.double() for samples in the_batch()))
     for weights in four.run(trained_by_this_rank):
         for ours, theirs in zip(weights, alone, strict=True):
-            assert_close(ours, theirs, rtol=1e-10)
+            assert_close(ours, theirs, CLOSE)
 
 
 def first_sample_in_a_group():

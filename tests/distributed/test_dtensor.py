@@ -99,6 +99,8 @@ def test_penalties_of_distributed_samples(pair, placement):
                 # PyTorch's own amax of a DTensor whose entries are spread: its gradient is NaN
                 assert_close(found[name][0], expected)
                 continue
+            # Rounding of scores, 1e-16 and a little, is divided by the step: of differences, 1e-6
+            # of the samples; of approximate R1, 1e-2, whose square is taken.
             rtol = 1e-8 if "finite" in name else 1e-11 if "approximate" in name else 1e-12
             assert_close(found[name][0], expected, rtol)
             assert_same_gradients(found[name][1], gradients, rtol)

@@ -34,7 +34,7 @@ def binding_of(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callab
     return op
 
 
-class _Met(Exception):  # noqa: N818
+class _Met(Exception):  # noqa: N818 - it is no error, it ends the trial
     """The operator was met: the call goes no further."""
 
 
