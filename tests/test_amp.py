@@ -106,7 +106,7 @@ def test_every_penalty_under_autocast(penalty, dtype):
     torch.manual_seed(2)
     with torch.autocast("cpu", dtype=dtype):
         ours = penalty(critic, *given)
-    # Three layers round weights and sums, forward and back, and the penalty is a square.
+    # Two layers round weights and sums, forward and back, and the penalty is a square.
     rtol = 6 * torch.finfo(dtype).eps
     torch.testing.assert_close(ours.float(), expected, rtol=rtol, atol=0)
     for gradient in torch.autograd.grad(ours, critic.parameters(), allow_unused=True):
