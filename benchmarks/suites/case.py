@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from ..contestants import Build
+from ..contestants import Build, absent
 
 #: The contestant that ratios are taken against, where the results do not name another.
 BASELINE = "textbook"
@@ -50,6 +50,10 @@ class Case:
     timed_tolerance: float = 1e-2
     memory: tuple[str, ...] = ()
     timed: bool = True
+
+    def leave_out(self, names: Iterable[str], reason: str) -> None:
+        """These contestants do not take part, for this reason."""
+        self.contestants.update(dict.fromkeys(names, absent(reason)))
 
     @property
     def baseline(self) -> str:

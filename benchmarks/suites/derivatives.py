@@ -11,19 +11,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from ..contestants import (
-    BY_INDUCTOR,
-    CAPTURED,
-    COMPILE,
-    REPLAYED,
-    TOO_LONG,
-    TRACED,
-    Build,
-    absent,
-    captured,
-    compiled,
-    eager,
-)
+from ..contestants import BY_INDUCTOR, TOO_LONG, Build, absent, eager, one_graph
 from ..contestants.critic_losses import USUAL
 from ..contestants.derivatives import DERIVATIVES
 from ..problems import critics, energies
@@ -51,10 +39,7 @@ def case(problem: Problem, phase: str) -> Case:
         name: eager.loss(problem, name, losses[phase]) for name, losses in DERIVATIVES.items()
     }
     ours, usual = DERIVATIVES["wgan_fast"][phase], DERIVATIVES[USUAL][phase]
-    contestants[CAPTURED] = captured.loss(problem, ours)
-    contestants[REPLAYED] = captured.loss(problem, ours, "replay")
-    contestants[COMPILE] = compiled.loss(problem, usual)
-    contestants[TRACED] = compiled.loss(problem, usual, compiled.traced)
+    contestants |= one_graph.losses(problem, ours, usual)
     contestants["JAX jit"] = absent("these losses are not translated to JAX here")
     return Case(
         suite="derivatives",
@@ -70,5 +55,5 @@ def cases(quick: bool, device: str) -> Iterator[Case]:
     for phase, problem in QUICK if quick else CASES:
         made = case(replace(problem, device=device), phase)
         if quick:
-            made.contestants.update(dict.fromkeys(BY_INDUCTOR, absent(TOO_LONG)))
+            made.leave_out(BY_INDUCTOR, TOO_LONG)
         yield made

@@ -9,17 +9,14 @@ from torch import nn
 
 from ..contestants import (
     BY_INDUCTOR,
-    CAPTURED,
     COMPILE,
-    REPLAYED,
     TOO_LONG,
     TRACED,
     Build,
-    absent,
-    captured,
-    compiled,
     eager,
     jax_jit,
+    one_graph,
+    textbook,
 )
 from ..contestants.penalties import PENALTIES
 from ..problems import critics
@@ -69,13 +66,8 @@ def contestants(problem: Problem) -> dict[str, Build]:
     if problem.name not in [anchor.name for anchor in ANCHORS]:
         del builds["wgan_fast reference, plain"]  # four of a kind, where it is not worth the time
     ours = PENALTIES["wgan_fast"]
-    return builds | {
-        CAPTURED: captured.loss(problem, ours),
-        REPLAYED: captured.loss(problem, ours, "replay"),
-        COMPILE: compiled.penalty(problem),
-        TRACED: compiled.penalty(problem, compiled.traced),
-        "JAX jit": jax_jit.penalty(problem),
-    }
+    builds |= one_graph.losses(problem, ours, textbook.gradient_penalty)
+    return builds | {"JAX jit": jax_jit.penalty(problem)}
 
 
 def case(problem: Problem) -> Case:
@@ -106,5 +98,5 @@ def cases(quick: bool, device: str) -> Iterator[Case]:
     for problem in [TINY, small] if quick else [*ANCHORS, *OTHERS]:
         made = case(replace(problem, device=device))
         names, reason = ABSENT.get((problem.name, problem.batch), ((), ""))
-        made.contestants.update(dict.fromkeys(names, absent(reason)))
+        made.leave_out(names, reason)
         yield made

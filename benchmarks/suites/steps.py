@@ -12,20 +12,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from ..contestants import (
-    BY_INDUCTOR,
-    CAPTURED,
-    COMPILE,
-    REPLAYED,
-    TOO_LONG,
-    TRACED,
-    Build,
-    absent,
-    captured,
-    compiled,
-    eager,
-    jax_jit,
-)
+from ..contestants import BY_INDUCTOR, TOO_LONG, Build, eager, jax_jit, one_graph
 from ..contestants.critic_losses import CRITIC_LOSSES, USUAL
 from ..problems import critics, stylegan
 from ..problems.problem import Problem
@@ -56,10 +43,7 @@ def case(problem: Problem, phase: str) -> Case:
         name: eager.loss(problem, name, losses[phase]) for name, losses in CRITIC_LOSSES.items()
     }
     ours, usual = CRITIC_LOSSES["wgan_fast"][phase], CRITIC_LOSSES[USUAL][phase]
-    contestants[CAPTURED] = captured.loss(problem, ours)
-    contestants[REPLAYED] = captured.loss(problem, ours, "replay")
-    contestants[COMPILE] = compiled.loss(problem, usual)
-    contestants[TRACED] = compiled.loss(problem, usual, compiled.traced)
+    contestants |= one_graph.losses(problem, ours, usual)
     contestants["JAX jit"] = jax_jit.critic_loss(problem, phase)
     return Case(
         suite="steps",
@@ -86,11 +70,9 @@ def cases(quick: bool, device: str) -> Iterator[Case]:
     for problem, phase in chosen:
         made = case(replace(problem, device=device), phase)
         if quick:
-            made.contestants.update(dict.fromkeys(BY_INDUCTOR, absent(TOO_LONG)))
+            made.leave_out(BY_INDUCTOR, TOO_LONG)
         elif problem.name.startswith(LONG_TO_COMPILE):
-            too_long = absent("compiling it takes many minutes")
-            made.contestants.update(dict.fromkeys((*BY_INDUCTOR, "JAX jit"), too_long))
+            made.leave_out((*BY_INDUCTOR, "JAX jit"), "compiling it takes many minutes")
         elif len(problem.shape) > 1 and phase != "R1+R2":  # minutes for each, to show the same
-            only_one = absent("on images it races with R1+R2 only")
-            made.contestants.update(dict.fromkeys((*BY_INDUCTOR, "JAX jit"), only_one))
+            made.leave_out((*BY_INDUCTOR, "JAX jit"), "on images it races with R1+R2 only")
         yield made
