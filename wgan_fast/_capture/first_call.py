@@ -6,7 +6,7 @@ import contextlib
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,8 +19,9 @@ from .._arguments import describe
 from .._being_captured import capturing
 from .._penalise.chunks import leaves_of
 from .._penalise.randomness import Randomness
-from .._penalise.state import State
+from .._penalise.state import State, is_sharded
 from .._torch_internals import flatten, without_hooks
+from .data_parallel import bypassing
 from .draws import GivenGenerators
 from .errors import CaptureError, explain, refuse
 from .recording import Recording, recording
@@ -90,8 +91,8 @@ def run_first(function: Function, values: list[Any], structure: Any) -> FirstRun
     first = FirstRun(
         result,
         modules=called.roots(),
-        wrappers=called.instances(DistributedDataParallel),
-        is_sharded=bool(called.instances(_sharded())),
+        wrappers=called.wrappers(),
+        is_sharded=called.has_sharded(),
         generators=given.found,
     )
     if not result.loss.requires_grad:
@@ -155,7 +156,7 @@ def record(
             without_hooks(first.leaves),
             recording(mode),
         ):
-            with _bypassing(first.wrappers):
+            with bypassing(first.wrappers):
                 args, kwargs = join(copies, structure)
                 result = _checked(function(*args, **kwargs))
             owners, gradients = _differentiated(result.loss, first.leaves, trained)
@@ -272,36 +273,11 @@ class _Called:
                 inside.update(map(id, module.modules()))
         return roots
 
-    def instances(self, kind: Any) -> list[nn.Module]:
-        """Those of a class, or of one of several."""
-        return [module for module in self._found.values() if isinstance(module, kind)]
+    def wrappers(self) -> list[nn.Module]:
+        return [m for m in self._found.values() if isinstance(m, DistributedDataParallel)]
 
-
-def _sharded() -> tuple[Any, ...]:
-    """The classes of what FSDP has sharded: none, where it was not imported."""
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    return () if fsdp is None else (fsdp.FSDPModule, fsdp.FullyShardedDataParallel)
-
-
-@contextlib.contextmanager
-def _bypassing(wrappers: Sequence[nn.Module]) -> Iterator[None]:
-    """A context in which DistributedDataParallel is its module and nothing more.
-
-    It would make ready for a backward pass that never comes.
-    """
-    if not wrappers:
-        yield
-        return
-
-    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.module(*args, **kwargs)
-
-    before = DistributedDataParallel.forward
-    DistributedDataParallel.forward = forward
-    try:
-        yield
-    finally:
-        DistributedDataParallel.forward = before
+    def has_sharded(self) -> bool:
+        return any(map(is_sharded, self._found.values()))
 
 
 @contextlib.contextmanager

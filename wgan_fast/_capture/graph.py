@@ -12,9 +12,10 @@ from torch import Tensor
 
 from .._torch_internals import unflatten
 from .choose import choose
+from .data_parallel import through_wrappers
 from .errors import CaptureError
 from .first_call import FirstRun, Function, record
-from .hand_over import HandOver, through_wrappers
+from .hand_over import HandOver
 from .replay import Run
 from .report import GraphReport
 from .signature import AUTOCAST_DEVICES, Settings, aliases

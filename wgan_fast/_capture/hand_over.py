@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._penalise.chunks import Once
 from .._torch_internals import multiplied
@@ -41,36 +41,3 @@ class HandOver(torch.autograd.Function):
             pairs = zip(gradients, ctx.owners, strict=True)
             gradients = [Once.apply(gradient, owner, _WHY_ONCE) for gradient, owner in pairs]
         return None, None, None, None, *gradients
-
-
-def through_wrappers(wrappers: Sequence[Any], run: Callable[[], Tensor]) -> Tensor:
-    """Makes a loss while DistributedDataParallel expects one.
-
-    Before a forward pass it exchanges the buffers, and after it makes ready to average the
-    gradients of the graph of what the pass returned. The pass here is the whole captured graph.
-
-    Args:
-        wrappers: whose modules the loss was computed with.
-        run: makes the loss, connected to its parameters.
-    """
-    if not wrappers:
-        return run()
-    wrapper, *others = wrappers
-    module = wrapper.module
-    wrapper.module = _Pass(module, lambda: through_wrappers(others, run))
-    try:
-        return wrapper()
-    finally:
-        wrapper.module = module
-
-
-class _Pass(nn.Module):
-    """Stands in for a module for one forward pass; its buffers are the module's."""
-
-    def __init__(self, module: nn.Module, run: Callable[[], Tensor]) -> None:
-        super().__init__()
-        self.named_buffers = module.named_buffers
-        self._run = run
-
-    def forward(self) -> Tensor:
-        return self._run()

@@ -60,7 +60,7 @@ class State:
         self.generators: list[Any] = []
         # By identity; what was seen lives on, or another could get its identity.
         self._seen: dict[int, Any] = {}
-        self._sharded = module is not None and any(map(_is_sharded, module.modules()))
+        self._sharded = module is not None and any(map(is_sharded, module.modules()))
         self._keep(module)
 
     def is_built_alike(self) -> bool:
@@ -164,7 +164,8 @@ def _is_trainable(value: Any) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
 
 
-def _is_sharded(module: nn.Module) -> bool:
+def is_sharded(module: nn.Module) -> bool:
+    """Whether FSDP has sharded a module, in its first or second version."""
     kinds = type(module).__mro__
     return any(kind.__module__.startswith("torch.distributed.fsdp") for kind in kinds)
 
