@@ -146,7 +146,7 @@ def trained(
 def whole(weight: Tensor) -> Tensor:
     """A weight, gathered if it is sharded."""
     weight = weight.detach()
-    return weight.full_tensor() if hasattr(weight, "full_tensor") else weight  # type: ignore[operator]
+    return weight.full_tensor() if hasattr(weight, "full_tensor") else weight
 
 
 def trained_here(

@@ -170,6 +170,7 @@ def record(
         drawn = _python_random()[: len(before)] != before
         for state in states:
             state.restore()
+        watch.put_back(mode.is_constant)
         mode.restore()
         randomness.restore()
     if drawn:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import is_
 from typing import Any
 
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 _MISSING: Any = object()
 
 #: Attributes of modules with such values count; others, caches for example, are the module's own.
-_PLAIN = (bool, int, float, complex, str, type(None))
+_NUMBERS = (bool, int, float, complex, str)
+_PLAIN = (*_NUMBERS, type(None))
 
 #: What every module has, and is no setting of its own.
 _EVERY_MODULE = frozenset(vars(nn.Module())) - {"training"}
@@ -41,9 +42,14 @@ class Watch:
         self._labels: list[str] = []
         self._cells: list[tuple[Any, Any, str]] = []
         self._seen: dict[int, Any] = {}
+        #: All names in the functions, attributes among them; and what these may be attributes of.
+        self._read: set[str] = set()
+        self._holders: list[tuple[Any, str]] = []
         self._add_function(function)
         for module in modules:
             self._add_modules(module, type(module).__name__)
+        while self._holders:
+            self._add_contents(*self._holders.pop())
 
     def holds(self) -> bool:
         """Whether every name stands for the same."""
@@ -82,6 +88,28 @@ class Watch:
             (o, n, v, label) for o, n, v, label in self._entries() if isinstance(v, int | float)
         )
 
+    def put_back(self, is_read: Callable[[Tensor], bool]) -> None:
+        """After a run on the side: names stand for the tensors again that they stood for.
+
+        What the function puts under a name and does not read is a result, kept for somebody to
+        look at, and is watched no more.
+
+        Args:
+            is_read: whether the function reads a tensor.
+        """
+        kept = []
+        for entry in self._entries():
+            owner, name, value, _ = entry
+            is_changed = isinstance(value, Tensor) and owner.get(name) is not value
+            if is_changed:
+                owner[name] = value
+            if not is_changed or is_read(value):
+                kept.append(entry)
+        self._owners = [owner for owner, *_ in kept]
+        self._names = [name for _, name, *_ in kept]
+        self._values = [value for *_, value, _ in kept]
+        self._labels = [label for *_, label in kept]
+
     def _entries(self) -> Iterator[tuple[dict[str, Any], str, Any, str]]:
         return zip(self._owners, self._names, self._values, self._labels, strict=True)
 
@@ -100,8 +128,25 @@ class Watch:
         """What a value that a function uses depends on in turn."""
         if isinstance(value, nn.Module):
             self._add_modules(value, label)
-        elif isinstance(value, _FUNCTIONS) and _is_the_users(value):
-            self._add_function(value)
+        elif isinstance(value, _FUNCTIONS):
+            if _is_the_users(value):
+                self._add_function(value)
+        elif _holds_values(value) and self._is_new(value):
+            self._holders.append((value, label))
+
+    def _add_contents(self, holder: Any, label: str) -> None:
+        """Options and the like: what is in a dict, and the attributes of an object that have a name
+        in the functions."""
+        if isinstance(holder, dict):
+            entries = [(key, f"{label}[{key!r}]") for key in holder]
+        else:
+            holder = vars(holder)
+            entries = [(name, f"{label}.{name}") for name in holder if name in self._read]
+        for key, label_of_entry in entries:
+            value = holder[key]
+            if type(value) in _NUMBERS or isinstance(value, Tensor | nn.Module):
+                self._add(holder, key, label_of_entry)
+            self._add_value(value, label_of_entry)
 
     def _add_function(self, function: Any) -> None:
         if isinstance(function, functools.partial):
@@ -117,6 +162,7 @@ class Watch:
             self._add_names(function)
 
     def _add_names(self, function: types.FunctionType) -> None:
+        self._read |= _global_names(function.__code__)
         names = function.__code__.co_freevars
         for name, cell in zip(names, function.__closure__ or (), strict=True):
             value = _contents(cell)
@@ -170,8 +216,17 @@ def _is_the_users(function: Any) -> bool:
     return (getattr(function, "__module__", "") or "").partition(".")[0] not in _NOT_THE_USERS
 
 
+def _holds_values(value: Any) -> bool:
+    """Whether a value is a dict, or an object of the user's with attributes."""
+    if isinstance(value, dict):
+        return True
+    if isinstance(value, type | types.ModuleType) or not _is_the_users(type(value)):
+        return False
+    return isinstance(getattr(value, "__dict__", None), dict)
+
+
 def _global_names(code: types.CodeType) -> set[str]:
-    """All names in a function, and in the functions in it."""
+    """All names in a function, of attributes as well, and in the functions in it."""
     names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
