@@ -186,6 +186,20 @@ def test_a_number_in_what_a_name_stands_for(holder):
         check(net, loss, X, graphs=2)
 
 
+def test_a_number_in_a_default():
+    options, net = Options(2.0), nn.Linear(3, 1)
+
+    def loss(x, options=options, *, more=Options(1.0)):  # noqa: B008 - what the test is about
+        return options.weight * more.weight * net(x).square().mean()
+
+    step = replayed(loss)
+    check(net, step, X, graphs=1)
+    options.weight = 5.0
+    check(net, step, X, graphs=2)
+    loss.__kwdefaults__["more"].weight = 3.0
+    check(net, step, X, graphs=3)
+
+
 @pytest.mark.parametrize("before", [None, torch.zeros(())])
 def test_tensors_that_are_logged_do_not_capture_again(before):
     net = nn.Linear(3, 1)

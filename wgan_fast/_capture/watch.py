@@ -169,6 +169,8 @@ class Watch:
             if value is not _MISSING and _counts(value):
                 self._cells.append((cell, value, f"what {name!r} stands for"))
                 self._add_value(value, name)
+        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            self._add_value(value, f"a default of {function.__qualname__}")
         for name in sorted(_global_names(function.__code__)):
             value = function.__globals__.get(name)
             if name in function.__globals__ and _counts(value):
