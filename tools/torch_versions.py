@@ -26,6 +26,8 @@ FOLDER = ROOT / "build" / "torch-versions"
 HEAD = ("torch", "build", "Python", "all tests")
 #: It looks at the table that is about to be written.
 THE_TABLES_OWN = "tests/packaging/test_torch_versions.py::test_every_recorded_release_passed"
+#: As in `make test`.
+PROCESSES = ("--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 #: What the tests ask of the environment besides torch.
 EXTRAS = ("examples", "test")
 
@@ -66,8 +68,9 @@ def row(python: Path) -> list[str]:
     ask += "platform.python_version())"
     said = subprocess.run([python, "-c", ask], check=True, capture_output=True, text=True)
     version, cuda, python_version = said.stdout.split()
+    pytest = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *PROCESSES]
     run = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--deselect", THE_TABLES_OWN],
+        [*pytest, "--deselect", THE_TABLES_OWN],
         cwd=ROOT, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     print(run.stdout[-3000:], run.stderr[-1000:], flush=True)

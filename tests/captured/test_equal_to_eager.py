@@ -329,5 +329,6 @@ def test_a_shared_backward_pass_is_proved_in_each_call(monkeypatch):
         *["shared backward"] * 3,
         *["shared forward"] * 3,
     ]
-    assert ways["captured"][0] == ways["captured"][1] == "shared backward"
-    assert ways["captured"][-1].startswith("shared forward")
+    before, after = ways["captured"]  # each captured once; runs on the side leave no entry
+    assert before == "shared backward"
+    assert after.startswith("shared forward")

@@ -137,13 +137,31 @@ def record(
         arguments; and what the function returned.
 
     Raises:
-        CaptureError: if it cannot be recorded.
+        CaptureError: if it cannot be recorded, or does something else when it is called again.
     """
+    arguments = function, values, structure, first, watch
+    mode = Recording(first.generators)
+    owners, result = _recorded(*arguments, conditions, mode)
+    again = Recording(first.generators, expected=mode)
+    _recorded(*arguments, None if conditions is None else [], again)
+    mode.check_end(len(again.tape.calls))
+    return mode.tape, owners, result
+
+
+def _recorded(
+    function: Function,
+    values: list[Any],
+    structure: Any,
+    first: FirstRun,
+    watch: Watch,
+    conditions: list[Tensor] | None,
+    mode: Recording,
+) -> tuple[list[Tensor], Result]:
+    """One run of the function, recorded by a mode."""
     states = [State(module) for module in first.modules]
     kept = [generator for state in states for generator in state.generators]
     randomness = Randomness([*tensors_of(values), *first.leaves], kept)
     copies = _copies(values)
-    mode = Recording(first.generators)
     unique = {id(copy): copy for copy in tensors_of(copies)}
     for copy in unique.values():
         mode.add_input(copy)
@@ -184,7 +202,7 @@ def record(
         *(None if each is None else mode.slot_of(each) for each in gradients),
         *map(mode.slot_of, conditions or ()),
     ]
-    return mode.tape, owners, result
+    return owners, result
 
 
 def _differentiated(
@@ -315,16 +333,16 @@ def _carry_over(mode: Recording, watch: Watch) -> None:
     graph changes the tensor itself.
     """
     with torch.no_grad():
-        for owner, name, tensor, _ in list(watch.tensors()):
-            now = owner.get(name)
+        for place, tensor in watch.tensors():
+            now = place.read()
             if isinstance(now, Tensor) and now is not tensor and mode.is_constant(tensor):
                 if now.shape != tensor.shape or now.dtype != tensor.dtype:
-                    raise refuse(f"{name} gets another shape or dtype at every call.")
+                    raise refuse(f"{place.label} gets another shape or dtype at every call.")
                 tensor.copy_(now.detach())
-    for owner, name, number, label in watch.numbers():
-        now = owner.get(name)
+    for place, number in watch.numbers():
+        now = place.read()
         if type(now) is type(number) and now != number:
             raise refuse(
-                f"{label} changes from {number} to {now} in a call, and would not in a graph: "
-                "count outside of the function, or in a tensor."
+                f"{place.label} changes from {number} to {now} in a call, and would not in a "
+                "graph: count outside of the function, or in a tensor."
             )

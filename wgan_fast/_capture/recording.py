@@ -15,8 +15,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from .._torch_internals import DispatchMode, written_arguments
 from .bindings import binding_of
 from .draws import Draws
-from .errors import refuse
-from .tape import Call, Slot, Tape
+from .errors import CaptureError, refuse
+from .tape import Call, Slot, Tape, values_in
 
 _aten = torch.ops.aten
 
@@ -35,14 +35,18 @@ class Recording(_Mode):
 
     Args:
         generators: those that the function gives to what draws.
+        expected: an earlier recording, which this one is compared with call by call.
 
     Attributes:
         tape: what was recorded.
     """
 
-    def __init__(self, generators: Iterable[Any] = ()) -> None:
+    def __init__(
+        self, generators: Iterable[Any] = (), *, expected: Recording | None = None
+    ) -> None:
         super().__init__()
         self.tape = Tape()
+        self._expected = expected
         self._slots: Any = WeakTensorKeyDictionary()
         self._storages: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._count = 0
@@ -80,6 +84,29 @@ class Recording(_Mode):
         """No generator must have been set to another state."""
         self._draws.check()
 
+    def check_call(self, index: int, call: Call) -> None:
+        """A later recording must make the same call at this place."""
+        before = self.tape.calls[index] if index < len(self.tape.calls) else None
+        if before is None or before.op is not call.op:
+            raise refuse(f"{_NOT_THE_SAME}: {call.op.name()} is called, which was not.")
+        now, then = (values_in((each.args, each.kwargs)) for each in (call, before))
+        for a, b in zip(now, then, strict=False):
+            if isinstance(a, _COMPARED) and repr(a) != repr(b):
+                raise refuse(f"{_NOT_THE_SAME}: {call.op.name()} gets {a}, and got {b}.")
+
+    def check_end(self, count: int) -> None:
+        """A later recording must have made as many calls."""
+        if count != len(self.tape.calls):
+            raise CaptureError(f"{_NOT_THE_SAME}: it calls less of PyTorch.")
+
+    def check_constant(self, slot: int, tensor: Tensor) -> None:
+        """A later recording must read the same tensor from elsewhere, or make an equal one."""
+        before = self.tape.constants.get(slot)
+        if before is tensor:
+            return
+        if before is None or tensor in self._slots or not _are_equal(before, tensor):
+            raise refuse(f"{_NOT_THE_SAME}: it reads another tensor of shape {list(tensor.shape)}.")
+
     def __torch_dispatch__(
         self, op: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
@@ -104,19 +131,20 @@ class Recording(_Mode):
         if op in _FILLED_LIKE and result.is_contiguous():
             op, args, kwargs = _as_filled(op, args, kwargs, result)
             given = args, kwargs
-        self.tape.calls.append(
-            Call(
-                op=op,
-                args=given[0],
-                kwargs=given[1],
-                outputs=outputs,
-                several=several,
-                written=written,
-                is_random=is_random,
-                bytes=sum(t.numel() * t.element_size() for t in tensors),
-                run=binding_of(op, args, kwargs),
-            )
+        call = Call(
+            op=op,
+            args=given[0],
+            kwargs=given[1],
+            outputs=outputs,
+            several=several,
+            written=written,
+            is_random=is_random,
+            bytes=sum(t.numel() * t.element_size() for t in tensors),
+            run=op if self._expected else binding_of(op, args, kwargs),
         )
+        if self._expected is not None:
+            self._expected.check_call(len(self.tape.calls), call)
+        self.tape.calls.append(call)
         self.tape.written |= written
         self.tape.reshapes |= torch.Tag.inplace_view in op.tags
         return result
@@ -146,7 +174,8 @@ class Recording(_Mode):
             raise refuse(
                 f"a tensor of shape {list(tensor.shape)} was computed outside of the function and "
                 "has a graph, which would be the same at every call: pass it as an argument, or "
-                "detach it."
+                "detach it. If it was computed inside, then by forward-mode differentiation of "
+                "torch.func (jacfwd, hessian): take jacrev."
             )
         count = self._count
         slot = self._new(tensor)
@@ -158,6 +187,8 @@ class Recording(_Mode):
             )
         self._of_constants.add(storage)
         self.tape.constants[slot] = tensor
+        if self._expected is not None:
+            self._expected.check_constant(slot, tensor)
         return slot
 
     def _storage_of(self, tensor: Tensor) -> int:
@@ -194,6 +225,18 @@ class Recording(_Mode):
         for slot, constant in self.tape.constants.items():
             if self.tape.storage[slot] == storage and slot not in self._before:
                 self._before[slot] = constant, constant.detach().clone()
+
+
+_NOT_THE_SAME = (
+    "called once more with the same arguments, weights and random numbers, the function does "
+    "something else"
+)
+#: Kinds of arguments that are told by what they print; others are other objects in every call.
+_COMPARED = (Slot, bool, int, float, complex, str, torch.dtype)
+
+
+def _are_equal(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and torch.allclose(a, b, 0, 0, equal_nan=True)
 
 
 #: Their results depend on nothing but the shape of what they are given.
@@ -242,13 +285,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _tensors_in(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for each in value:
-            yield from _tensors_in(each)
-    elif isinstance(value, dict):
-        yield from _tensors_in(list(value.values()))
+    return filter(_is_tensor, values_in(value))
 
 
 class Refusing(TorchFunctionMode):

@@ -89,14 +89,19 @@ class Tape:
         return sum(call.bytes for call in self.calls)
 
 
-def slots_in(value: Any) -> Iterator[Slot]:
-    if type(value) is Slot:
-        yield value
-    elif isinstance(value, tuple | list):
+def values_in(value: Any) -> Iterator[Any]:
+    """What is in nested tuples, lists and dicts."""
+    if isinstance(value, tuple | list):
         for each in value:
-            yield from slots_in(each)
+            yield from values_in(each)
     elif isinstance(value, dict):
-        yield from slots_in(list(value.values()))
+        yield from values_in(list(value.values()))
+    else:
+        yield value
+
+
+def slots_in(value: Any) -> Iterator[Slot]:
+    return (each for each in values_in(value) if type(each) is Slot)
 
 
 def map_slots(function: Callable[[Slot], Any], value: Any) -> Any:
