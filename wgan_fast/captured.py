@@ -176,7 +176,7 @@ def captured(
 ) -> Captured | Callable[[Loss], Captured]:
     """The same function, whose value and gradients come from one graph.
 
-    The first call with arguments of a kind runs the function as it is, and then once more to record
+    The first call with arguments of a kind runs the function as it is, and then again to record
     all that PyTorch does: forward, backward and double backward passes. Later calls repeat that,
     without autograd and without Python in between; ``backward()`` hands the gradients over.
 

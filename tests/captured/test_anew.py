@@ -1,13 +1,13 @@
 """What changes the function is captured anew; what does not, is not."""
 
 import contextlib
-import types
 
 import pytest
 import torch
 from torch import nn
 
 from tests.captured import training
+from tests.captured.checking import X, check
 from tests.captured.training import replayed, samples
 from wgan_fast import captured
 
@@ -19,24 +19,6 @@ def make():
     loss = replayed(lambda x: net.scale * net(x).square().mean())
     return net, loss
 
-
-def check(net, loss, x, graphs):
-    """Value and gradients of the function, and how many graphs there are."""
-    for _ in range(2):
-        results = []
-        for fn in (loss, loss.eager):
-            net.zero_grad()
-            value = fn(x)
-            if value.requires_grad:
-                value.backward()
-            results.append([value.detach(), *(p.grad for p in net.parameters())])
-        for a, b in zip(*results, strict=True):
-            assert (a is None) == (b is None)
-            assert a is None or torch.equal(a, b)
-    assert len(loss.report().graphs) == graphs
-
-
-X = torch.linspace(-1, 1, 12).reshape(4, 3)
 
 CHANGES = {
     "shape": lambda net: X[:2],
@@ -115,126 +97,6 @@ def test_equal_numbers_and_other_values_do_not_capture_again():
     with torch.no_grad():
         net[3].weight.mul_(2)
     check(net, loss, 2 * X, 1)
-
-
-scale = 1.0
-
-
-def test_what_a_name_of_the_function_stands_for():
-    global scale
-    shift = 1.0
-    loss = replayed(lambda x: scale * x.sum() + shift)
-    assert loss(torch.ones(2)) == loss(torch.ones(2)) == 3
-    scale = 5.0
-    assert loss(torch.ones(2)) == loss(torch.ones(2)) == 11
-    shift = 2.0
-    assert loss(torch.ones(2)) == loss(torch.ones(2)) == 12
-    scale = 1.0
-    assert len(loss.report().graphs) == 3
-
-
-def helper(x):
-    return scale * x.sum()
-
-
-def test_what_a_name_of_a_function_in_the_function_stands_for():
-    global scale
-    loss = replayed(lambda x: 2 * helper(x))
-    assert loss(torch.ones(2)) == 4
-    scale = 5.0
-    assert loss(torch.ones(2)) == 20
-    scale = 1.0
-
-
-class Options:
-    """Numbers under the names of attributes, as command lines are read into."""
-
-    def __init__(self, weight):
-        self.weight, self.step = weight, 0
-
-
-HOLDERS = {
-    "dict": (lambda: {"weight": 2.0, "step": 0}, lambda h: h["weight"], dict.__setitem__),
-    "nested": (
-        lambda: {"loss": {"weight": 2.0, "step": 0}},
-        lambda h: h["loss"]["weight"],
-        lambda h, name, value: h["loss"].__setitem__(name, value),
-    ),
-    "namespace": (lambda: types.SimpleNamespace(weight=2.0, step=0), lambda h: h.weight, setattr),
-    "object": (lambda: Options(2.0), lambda h: h.weight, setattr),
-}
-
-
-@pytest.mark.parametrize("holder", HOLDERS)
-def test_a_number_in_what_a_name_stands_for(holder):
-    """An option that is changed in place; the count of steps beside it is nobody's affair, unless
-    it is in a dict, of which it is not told what is read."""
-    make_holder, read, write = HOLDERS[holder]
-    options, net = make_holder(), nn.Linear(3, 1)
-    loss = replayed(lambda x: read_weight(options) * net(x).square().mean())
-
-    def read_weight(options):
-        return options.weight if holder in ("namespace", "object") else read(options)
-
-    check(net, loss, X, graphs=1)
-    write(options, "weight", 5.0)
-    check(net, loss, X, graphs=2)
-    write(options, "weight", 2.0)
-    check(net, loss, X, graphs=2)
-    if holder in ("namespace", "object"):
-        write(options, "step", 1)
-        check(net, loss, X, graphs=2)
-
-
-def test_a_number_in_a_default():
-    options, net = Options(2.0), nn.Linear(3, 1)
-
-    def loss(x, options=options, *, more=Options(1.0)):  # noqa: B008 - what the test is about
-        return options.weight * more.weight * net(x).square().mean()
-
-    step = replayed(loss)
-    check(net, step, X, graphs=1)
-    options.weight = 5.0
-    check(net, step, X, graphs=2)
-    loss.__kwdefaults__["more"].weight = 3.0
-    check(net, step, X, graphs=3)
-
-
-@pytest.mark.parametrize("before", [None, torch.zeros(())])
-def test_tensors_that_are_logged_do_not_capture_again(before):
-    net = nn.Linear(3, 1)
-    log, run = {"loss": before}, types.SimpleNamespace(loss=before)
-
-    def loss(x):
-        value = net(x).square().mean()
-        log["loss"] = run.loss = value.detach()
-        return value
-
-    check(net, replayed(loss), X, graphs=1)
-
-
-@pytest.mark.parametrize("new", [torch.tensor(5.0), nn.Linear(3, 1)], ids=["tensor", "module"])
-def test_another_tensor_or_module_in_an_object(new):
-    run = types.SimpleNamespace(net=nn.Linear(3, 1), scale=torch.tensor(2.0))
-    loss = replayed(lambda x: run.scale * run.net(x).square().mean())
-    check(run.net, loss, X, graphs=1)
-    setattr(run, "net" if isinstance(new, nn.Module) else "scale", new)
-    check(run.net, loss, X, graphs=2)
-
-
-def test_an_average_that_an_object_keeps():
-    run = types.SimpleNamespace(average=torch.zeros(()))
-
-    def loss(x):
-        run.average = 0.5 * run.average + x.sum()
-        return run.average * 2
-
-    results = []
-    for make_loss in (replayed, lambda function: function):
-        run.average = torch.zeros(())
-        step = make_loss(loss)
-        results.append([step(X + i).item() for i in range(4)])
-    assert results[0] == results[1]
 
 
 def test_values_among_the_arguments():

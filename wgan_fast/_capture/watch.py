@@ -6,6 +6,7 @@ another layer or another number in its place is not in the graph.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from operator import is_
 from typing import Any
@@ -35,6 +36,7 @@ class Watch:
         self._set([(place, place.read()) for place in names.places])
         self._sized = names.sized
         self._lengths = list(map(len, self._sized))
+        self._lists = [(each, len(each)) for each in self._sized if isinstance(each, list)]
 
     def _set(self, entries: list[tuple[Place, Any]]) -> None:
         self._entries = entries
@@ -87,20 +89,21 @@ class Watch:
         Args:
             is_read: whether the function reads a tensor.
         """
+        stays = [len(each) == n for each, n in zip(self._sized, self._lengths, strict=True)]
+        grown = {id(e) for e, s in zip(self._sized, stays, strict=True) if not s}
         kept = []
         for place, value in self._entries:
-            is_changed = not _is_same(place.read(), value)
-            if is_changed and isinstance(value, Tensor):
+            is_result = not _is_same(place.read(), value)
+            if is_result and isinstance(value, Tensor):
                 place.write(value)
-            if not is_changed or (isinstance(value, Tensor) and is_read(value)):
+            is_result |= id(place.owner) in grown
+            if not is_result or (isinstance(value, Tensor) and is_read(value)):
                 kept.append((place, value))
         self._set(kept)
-        sized = list(zip(self._sized, self._lengths, strict=True))
-        for each, length in sized:
-            if isinstance(each, list):
-                del each[length:]
-        self._sized = [each for each, length in sized if len(each) == length]
+        self._sized = list(itertools.compress(self._sized, stays))
         self._lengths = list(map(len, self._sized))
+        for each, length in self._lists:
+            del each[length:]
 
 
 def _is_same(a: Any, b: Any) -> bool:
