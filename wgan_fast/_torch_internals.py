@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -414,18 +415,34 @@ def written_arguments(op: Any) -> list[tuple[int, str]]:
 _RUNNING = ("running_mean", "running_var")
 
 
+# Which backward pass is under way. Passes on a device run in threads of the device.
+_current_pass = _find("_C._current_graph_task_id") or threading.get_ident
+
+
 @contextlib.contextmanager
-def without_hooks(tensors: Iterable[Tensor]) -> Iterator[None]:
-    """A context in which the hooks that ``Tensor.register_hook`` put on some leaves are silent."""
+def without_hooks(tensors: Iterable[Tensor], loss: Tensor) -> Iterator[None]:
+    """A context in which the hooks that ``Tensor.register_hook`` put on some leaves are silent in
+    the backward pass that begins at a loss. Those of other passes, in other threads, are not."""
+    ours: set[int] = set()
+
+    def silent(hook: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+        return lambda gradient: None if _current_pass() in ours else hook(gradient)
+
     found = [getattr(tensor, "_backward_hooks", None) for tensor in tensors]
-    silenced = [(hooks, dict(hooks)) for hooks in found if hooks]
-    for hooks, _ in silenced:
-        hooks.clear()
+    replaced = [(hooks, dict(hooks)) for hooks in found if hooks]
+    handles = []
+    if replaced and loss.grad_fn is not None:
+        note = loss.grad_fn.register_prehook(lambda _: ours.add(_current_pass()))
+        handles.append(note)
+    for hooks, before in replaced:
+        hooks.update({key: silent(hook) for key, hook in before.items()})
     try:
         yield
     finally:
-        for hooks, before in silenced:
-            hooks.update(before)
+        for hooks, before in replaced:  # some may have been removed in the meantime
+            hooks.update({key: hook for key, hook in before.items() if key in hooks})
+        for handle in handles:
+            handle.remove()
 
 
 #: Where the generated functions lie that ``torch`` and ``Tensor`` do not have.

@@ -1,6 +1,7 @@
 """The gradients of a captured loss reach what it depends on, as those of the loss itself."""
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -88,6 +89,36 @@ def test_hooks_that_were_there_before():
         loss(real, fake).backward()
 
     run_both(use)
+
+
+class AnotherPass(torch.autograd.Function):
+    """While it is differentiated, another thread differentiates something else."""
+
+    @staticmethod
+    def forward(ctx, x, other):
+        ctx.other = other
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        thread = threading.Thread(target=ctx.other)
+        thread.start()
+        thread.join()
+        return gradient, None
+
+
+def test_hooks_are_called_in_the_passes_of_other_threads():
+    weight, called = torch.ones(2, requires_grad=True), []
+    weight.register_hook(lambda gradient: called.append(gradient[0].item()))
+
+    def other():
+        torch.autograd.grad((7 * weight).sum(), weight)
+
+    loss = replayed(lambda x: AnotherPass.apply((weight * x).sum(), other))
+    loss(torch.ones(2)).backward()
+    assert called == [7, 7, 7, 1]  # it runs once, and is recorded twice
+    loss(torch.ones(2)).backward()
+    assert called[4:] == [1]
 
 
 def test_hooks_after_accumulation_are_called():

@@ -107,7 +107,7 @@ def run_first(function: Function, values: list[Any], structure: Any) -> FirstRun
     copies = [copy for copy, _ in wanted.values()]
     has_own_graph = bool(first.wrappers) or first.is_sharded
     differentiated = copies if has_own_graph else [*first.leaves, *copies]
-    with _without_autocast(), without_hooks(differentiated):
+    with _without_autocast():
         first.gradients = _gradients(result.loss, differentiated, retain_graph=has_own_graph)
     if not has_own_graph:
         result.values[0] = result.loss.detach()
@@ -171,7 +171,6 @@ def _recorded(
         with (
             capturing(conditions),
             _fresh_autocast_cache(),
-            without_hooks(first.leaves),
             recording(mode),
         ):
             with bypassing(first.wrappers):
@@ -224,9 +223,13 @@ def _leaves(loss: Tensor) -> list[Tensor]:
 def _gradients(
     loss: Tensor, wanted: list[Tensor], *, retain_graph: bool = False
 ) -> list[Tensor | None]:
+    """The gradients, before hooks of the leaves get them: these are called by ``backward()``."""
     if not wanted:
         return []
-    return list(torch.autograd.grad(loss, wanted, retain_graph=retain_graph, allow_unused=True))
+    if loss.is_leaf:
+        return [torch.ones_like(loss) if each is loss else None for each in wanted]
+    with without_hooks(wanted, loss):
+        return list(torch.autograd.grad(loss, wanted, retain_graph=retain_graph, allow_unused=True))
 
 
 def _copies(values: list[Any]) -> list[Any]:
