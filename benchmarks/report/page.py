@@ -25,6 +25,14 @@ RESULTS = HERE / "results"
 REPORT = HERE / "REPORT.md"
 README = HERE.parent / "README.md"
 
+#: Since when times are taken as ``timing.py`` takes them now, and what was otherwise before.
+METHOD_SINCE = "2026-11-25T15:08"
+OLDER_METHOD = (
+    "before 2026-11-25 every round took the contestants in the same order, shifted by one, so that "
+    "whoever followed the textbook could lose up to 6 %; the threads of one contestant got 3 ms to "
+    "come to rest, where they take 5; and short calls were measured for 2 ms, not for 10"
+)
+
 #: The cases that the README quotes, in the suites penalty and step.
 QUOTED = [
     ("penalty", "MLP 2-512x4-1, batch 4096"),
@@ -53,7 +61,7 @@ def report(found: dict[str, list[Row]]) -> str:
 def section(name: str, rows: list[Row]) -> str:
     """One machine: for each title a picture and a table."""
     notes = RESULTS / name / "notes.md"  # by hand: what holds back where a goal is missed
-    parts = [f"# {machine(rows)}", _facts(rows)]
+    parts = [f"## {machine(rows)}", *filter(None, [older_method(rows)]), _facts(rows)]
     for title, picture, text in [
         ("In short", "", tables.in_short(rows)),
         ("Goals", "", tables.goals(rows)),
@@ -75,8 +83,18 @@ def section(name: str, rows: list[Row]) -> str:
     ]:
         if text:
             shown = f"![{title}](results/{name}/{picture})" if picture else ""
-            parts += [f"## {title}", *filter(None, [shown]), text]
+            parts += [f"### {title}", *filter(None, [shown]), text]
     return "\n\n".join(parts)
+
+
+def older_method(rows: list[Row]) -> str:
+    """Says so of a machine, or of its suites, that was measured by an older method."""
+    older = [row["measured"] < METHOD_SINCE for row in rows]
+    if not any(older):
+        return ""
+    suites = dict.fromkeys(row["suite"] for row, old in zip(rows, older, strict=True) if old)
+    what = "" if all(older) else f" ({', '.join(suites)})"
+    return f"**Measured by an older method**{what}: {OLDER_METHOD}."
 
 
 def machine(rows: list[Row]) -> str:

@@ -233,7 +233,7 @@ def counts(rows: list[Row]) -> str:
             [case, *(_counts(found[name]) if name in found else "" for name in names)]
             for case, found in by_case(here).items()
         ]
-        parts += [f"### {suite}", pages.numbers(["", *names], lines)]
+        parts += [f"#### {suite}", pages.numbers(["", *names], lines)]
     return "\n\n".join(parts)
 
 

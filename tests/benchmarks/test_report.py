@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import pytest
 
 from benchmarks.contestants import CAPTURED, REPLAYED, TRACED
@@ -27,6 +30,14 @@ def outcome(rows, what):
 
 def test_the_report_is_what_the_generator_makes():
     assert pages.read("results", page.REPORT) == page.report(page.machines())
+
+
+def test_the_report_is_one_document():
+    """A second heading of the first level would be a page of its own in the site's navigation."""
+    levels = [len(mark) for mark in re.findall(r"^(#+) ", page.REPORT.read_text(), re.MULTILINE)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(below <= above + 1 for above, below in itertools.pairwise(levels))
 
 
 def test_the_readme_is_what_the_generator_makes():
@@ -193,7 +204,7 @@ def test_calls_and_bytes_stand_in_tables_by_suite():
     second |= {"calls": 4, "bytes": 12_345}
     untold = pair("kernels", "y", 2.0)  # of an older race
     assert tables.counts([first, second, *untold]).splitlines() == [
-        "### penalty",
+        "#### penalty",
         "",
         "|  | textbook | wgan_fast |",
         "| --- | ---: | ---: |",
@@ -289,3 +300,13 @@ def test_suites_that_were_measured_apart_say_so():
     assert page._commits([older, old, new]) == (
         "kernels, penalty: commit abc, 2026-01-02; steps: commit def, 2026-02-03"
     )
+
+
+def test_what_an_older_method_measured_says_so():
+    old = results.row("kernels", "x", "textbook", [1.0], measured="2026-11-25T15:07:59+00:00")
+    new = results.row("step", "x", "textbook", [1.0], measured="2026-11-25T15:08:28+00:00")
+    assert page.older_method([new]) == ""
+    assert page.older_method([old, new]).startswith("**Measured by an older method** (kernels): ")
+    assert page.older_method([old]).startswith("**Measured by an older method**: ")
+    for rows in page.machines().values():
+        assert page.older_method(rows) in page.REPORT.read_text()
