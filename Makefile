@@ -1,5 +1,6 @@
 # make demo    train a WGAN-GP on handwritten digits; pictures in runs/demo   (two to three minutes on 2 cores)
 # make test    install and run every test
+# make coverage   which lines of the package the tests run; TESTS="tests/ops" for some of them
 # make lint    formatting, rules and types
 # make bench   every claim of speed, measured; see make/bench.mk
 # make studies    what the papers claim, looked at: pictures in runs/studies; see make/study.mk
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test coverage lint clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | sed '/^$$/q'
@@ -52,6 +53,19 @@ $(VENV)/integrations: pyproject.toml | $(VENV)/installed
 
 test: install $(VENV)/integrations
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+$(VENV)/coverage: pyproject.toml | $(VENV)/installed
+	$(BIN)/pip install --quiet --group coverage
+	touch $@
+
+# In one process, so slower than `make test`. No percentage is asked for.
+TESTS ?= tests wgan_fast
+coverage: install $(VENV)/coverage
+	rm -rf build/coverage && mkdir -p build/coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -q $(TESTS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage html --quiet
+	$(BIN)/python -m coverage report
 
 lint: $(VENV)/lint
 	$(BIN)/ruff format --check .

@@ -69,8 +69,10 @@ def test_the_example_of_several_tensors_runs():
 
 def test_the_files_that_contributors_are_sent_to_exist():
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    names = re.findall(r"`((?:wgan_fast|csrc|tests|benchmarks|docs)/[\w./*]+)`", text)
-    assert len(names) > 15
+    names = re.findall(
+        r"`((?:wgan_fast|csrc|tests|tools|examples|benchmarks|docs)/[\w./*]+)`", text
+    )
+    assert len(names) > 40
     assert [name for name in names if not any(ROOT.glob(name))] == []
 
 

@@ -54,12 +54,13 @@ def test_with_kernels():
     assert f"instruction set: {native.cpu_capability()}" in output
     assert "fast_gradient_penalty: works" in output
     assert "why not" not in output
+    assert "missing" not in output
 
 
 def test_without_kernels(without_kernels):
     status, output = run(without_kernels.parent)
     assert status == 0
-    assert served_by(output) == dict.fromkeys(REGISTRY, "reference")
+    assert served_by(output) == dict.fromkeys(REGISTRY, "pytorch")
     assert "why not native: this installation has no compiled kernels" in output
     assert f"what to do, in the source folder: {native.HOW_TO_BUILD}" in output
     assert "fast_gradient_penalty: works" in output
@@ -69,9 +70,15 @@ def test_with_kernels_that_do_not_load(without_kernels):
     (without_kernels / "_C.abi3.so").write_text("not a library")
     status, output = run(without_kernels.parent)
     assert status == 0
-    assert served_by(output) == dict.fromkeys(REGISTRY, "reference")
+    assert served_by(output) == dict.fromkeys(REGISTRY, "pytorch")
     assert "why not native: _C.abi3.so could not be loaded: " in output
     assert "fast_gradient_penalty: works" in output
+
+
+def test_private_names_that_a_pytorch_does_not_have_are_told(monkeypatch, capsys):
+    monkeypatch.setitem(report.LOOKED_UP, "_foreach_mul", False)
+    assert report.main() == 0
+    assert "missing    torch._foreach_mul: the same results" in capsys.readouterr().out
 
 
 def test_a_penalty_that_does_not_work_is_an_exit_status(monkeypatch, capsys):

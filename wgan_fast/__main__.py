@@ -9,6 +9,7 @@ import sys
 import torch
 
 from . import __version__, fast_gradient_penalty
+from ._torch_internals import LOOKED_UP
 from .ops import REGISTRY, _native
 
 
@@ -21,7 +22,17 @@ def versions() -> list[str]:
         f"torch      {torch.__version__} (CUDA {torch.version.cuda or 'none'})",
         f"python     {platform.python_version()} on {platform.system()} {platform.machine()}",
         f"devices    {', '.join(devices)}",
+        *missing_names(),
     ]
+
+
+def missing_names() -> list[str]:
+    """Which private names this PyTorch does not have, as one that is newer than the tests may."""
+    missing = [path for path, found in LOOKED_UP.items() if not found]
+    if not missing:
+        return []
+    names = ", ".join(f"torch.{path}" for path in missing)
+    return [f"missing    {names}: the same results, in PyTorch's own way (docs/internals.md)"]
 
 
 def backends(device_type: str) -> list[str]:
@@ -30,7 +41,7 @@ def backends(device_type: str) -> list[str]:
     reasons: set[str] = set()
     for name in REGISTRY:
         reason = _native.why_not(name, device_type)
-        lines.append(f"  {name:<30} {'native' if reason is None else 'reference'}")
+        lines.append(f"  {name:<30} {'native' if reason is None else 'pytorch'}")
         if reason is not None:
             reasons.add(reason)
     if not reasons and device_type == "cpu":

@@ -23,18 +23,17 @@ from torch.utils.hooks import RemovableHandle
 _C: Any = torch._C
 
 
-#: Every path that was looked up, for the test that takes them away.
-LOOKED_UP: dict[str, None] = {}
+#: Every path that was looked up, and whether this PyTorch has it: for ``python -m wgan_fast``, and
+#: for the test that takes them away.
+LOOKED_UP: dict[str, bool] = {}
 
 
 def _find(path: str) -> Any:
     """The object at a dotted path below ``torch``, or None."""
-    LOOKED_UP[path] = None
     found: Any = torch
     for name in path.split("."):
         found = getattr(found, name, None)
-        if found is None:
-            return None
+    LOOKED_UP[path] = found is not None
     return found
 
 

@@ -45,6 +45,7 @@ PAGES: dict[str, list[str]] = {
         "docs/cuda",
         "docs/abi",
         "simt/README",
+        "docs/internals",
     ],
     "Numbers": [
         "benchmarks/README",
@@ -54,6 +55,8 @@ PAGES: dict[str, list[str]] = {
     "Project": [
         "CONTRIBUTING",
         "CHANGELOG",
+        "docs/releases/0.1.0",
+        "SECURITY",
     ],
 }
 include_patterns = [

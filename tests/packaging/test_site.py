@@ -37,7 +37,8 @@ def test_every_public_name_has_its_place_in_the_reference():
 
 
 def test_every_page_is_in_the_navigation():
-    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "api").glob("*.md")]
+    folders = (ROOT / "docs" / folder for folder in ("", "api", "releases"))
+    pages = [page for folder in folders for page in folder.glob("*.md")]
     missing = [str(page.relative_to(ROOT)) for page in pages if _name(page) not in LISTED]
     assert missing == []
 
@@ -57,7 +58,22 @@ def test_one_version():
     assert stated is not None
     assert cited is not None
     assert stated[1] == cited[1]
-    assert f"\n## {stated[1]} (" in (ROOT / "CHANGELOG.md").read_text()
+    assert (ROOT / "docs" / "releases" / f"{stated[1]}.md").is_file()
+
+
+def test_the_changelog_is_dated_and_in_groups():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    titles = re.findall(r"^## (.+)$", text, re.M)
+    released = [title for title in titles if title != "Unreleased"]
+    assert titles[0] in ("Unreleased", released[0])
+    for title in released:
+        assert re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d\d-\d\d", title)
+    groups = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.+)$", text, re.M)) <= groups
+    cited = re.findall(
+        r"^(?:version|date-released): (\S+)$", (ROOT / "CITATION.cff").read_text(), re.M
+    )
+    assert " - ".join(cited) == released[0]
 
 
 @pytest.mark.parametrize("tool", ["ruff", "clang-format", "pyright"])

@@ -1,6 +1,8 @@
 """tools.torch_versions: the table of releases that the tests were run under."""
 
 import importlib.metadata
+import re
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +58,37 @@ def test_every_recorded_release_passed():
     rows = pages.read("torch versions", PAGE).splitlines()[2:]
     assert rows
     assert not [row for row in rows if "failed" in row or "error" in row]
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def minor(release: str) -> tuple[int, ...]:
+    return tuple(map(int, release.split(".")[:2]))
+
+
+def found(pattern: str, file: str) -> list[str]:
+    return re.findall(pattern, (ROOT / file).read_text())
+
+
+def test_what_is_supported_is_the_same_everywhere():
+    """As docs/abi.md promises: the oldest is the lower bound, both ends are tested."""
+    (version,) = found(r'\nversion = "(\d+\.\d+)', "pyproject.toml")
+    ((oldest, newest),) = found(
+        rf"\n\| {re.escape(version)} \| ([\d.]+) to ([\d.]+) \|", "docs/abi.md"
+    )
+    ends = [minor(oldest), minor(newest)]
+    assert newest.partition(".")[0] == oldest.partition(".")[0]
+    assert ends[1][1] - ends[0][1] >= 4, "five minor releases"
+    assert found(r'"torch>=([\d.]+)"', "pyproject.toml") == [oldest]
+    assert found(r"torch==([\d.]+) --extra-index-url", "pyproject.toml") == [f"{oldest}.0"]
+    (target,) = found(r'TARGET = "0x(\w{4})0{12}"', "setup.py")
+    assert (int(target[:2], 16), int(target[2:], 16)) == ends[0]
+    assert found(r"torch ([\d.]+) to ([\d.]+) with one binary", "README.md") == [(oldest, newest)]
+    tested = [
+        minor(row.split("|")[1].strip())
+        for row in pages.read("torch versions", PAGE).splitlines()[2:]
+    ]
+    assert [min(tested), max(tested)] == ends
+    in_workflow = [minor(r) for r in found(r'"(2\.\d+\.\d+)"', ".github/workflows/tests.yml")]
+    assert [min(in_workflow), max(in_workflow)] == ends

@@ -82,7 +82,7 @@ def test_the_pure_wheel(pure):
     assert files_of(installed) == MODULES
     report = report_of(installed)
     assert report["wgan_fast"] == "0.1.0"
-    assert all(report[name] == "reference" for name in REGISTRY)
+    assert all(report[name] == "pytorch" for name in REGISTRY)
 
 
 def test_the_compiled_wheel(compiled):
