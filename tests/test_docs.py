@@ -1,5 +1,7 @@
 """The tables of keywords in the documents are those of the code, an example runs, links lead on."""
 
+import functools
+import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -7,10 +9,43 @@ from pathlib import Path
 import pytest
 import torch
 
+import wgan_fast
 from wgan_fast import fast_gradient_penalty
 from wgan_fast._penalise.options import Shared
 
 ROOT = Path(__file__).parents[1]
+
+#: Every page that is read by people, as a path.
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "simt/*.md")
+    for path in ROOT.glob(pattern)
+)
+#: Which test runs the examples in Python of a page, and how many there are.
+EXAMPLES = {
+    "README.md": ("tests/test_docs.py", 1),
+    "CONTRIBUTING.md": ("an excerpt of wgan_fast/second_order/layers/normalisations.py", 1),
+    "docs/amp.md": ("tests/test_amp.py", 2),
+    "docs/captured.md": ("tests/test_docs.py", 1),
+    "docs/compilers.md": ("tests/test_docs.py", 2),
+    "docs/distributed.md": ("tests/distributed/test_page.py", 3),
+    "docs/variants.md": ("tests/test_docs.py", 5),
+    "docs/which-call.md": ("tests/test_which_call.py", 13),
+    "simt/README.md": ("tests/simt/test_simulated_gpu.py", 1),
+}
+
+
+def examples_of(page):
+    """The blocks of Python on a page."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+
+
+def test_every_example_is_run():
+    found = {page: len(examples_of(page)) for page in PAGES}
+    listed = {page: count for page, (_, count) in EXAMPLES.items()}
+    assert {page: count for page, count in found.items() if count} == listed
+    for page, (test, _) in EXAMPLES.items():
+        assert not test.startswith("tests/") or Path(page).name in (ROOT / test).read_text()
 
 
 def table(path, header):
@@ -59,12 +94,40 @@ def test_the_list_of_variants_has_every_shared_keyword():
 
 
 def test_the_example_of_several_tensors_runs():
-    section = (ROOT / "docs/variants.md").read_text().partition("## Samples of several tensors")[2]
-    example = section.partition("```python\n")[2].partition("```")[0]
     names = {}
-    exec(example, names)
+    exec(examples_of("docs/variants.md")[0], names)
     assert names["norms"].shape == (16,)
     assert all(parameter.grad is not None for parameter in names["critic"].send.parameters())
+
+
+class Prototypes(torch.nn.Linear):
+    """Scores that take a label for each sample and a table for the whole batch, or the latter."""
+
+    def forward(self, x, labels=None, table=None):
+        if table is not None:
+            x = x * (table.mean(0) if labels is None else table[labels])
+        return super().forward(x).squeeze(1)
+
+
+def test_the_examples_of_variants_run_one_after_the_other(monkeypatch):
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    critic, generator = Prototypes(4, 1), torch.nn.Linear(2, 4)
+    names = {name: getattr(wgan_fast, name) for name in wgan_fast.__all__}
+    names |= {"torch": torch, "critic": critic, "generator": generator}
+    names |= {"real": torch.randn(96, 4), "fake": torch.rand(96, 4), "noise": torch.randn(8, 2)}
+    names |= {"labels": torch.arange(96) % 3, "table": torch.rand(96, 4)}
+    sliced, lazily, frozen, compiled = examples_of("docs/variants.md")[1:]
+    exec(sliced, names)
+    exec(lazily, names)
+    names["loss"].backward()
+    assert critic.weight.grad.any()
+    critic.zero_grad()
+    exec(frozen, names)
+    assert generator.weight.grad.any()
+    assert critic.weight.grad is None
+    exec(compiled, names)
+    names["penalty"].backward()
+    assert critic.weight.grad.any()
 
 
 def test_the_files_that_contributors_are_sent_to_exist():
@@ -111,12 +174,29 @@ def test_refusals_are_quoted_as_they_are():
     assert [text for text in quoted if text not in code] == []
 
 
-@pytest.mark.parametrize(
-    "page",
-    ["README.md", "CONTRIBUTING.md", *sorted(path.name for path in (ROOT / "docs").glob("*.md"))],
-)
+def test_commands_are_there():
+    """Every ``make TARGET``, and every ``python -m MODULE`` of this repository."""
+    makefiles = [ROOT / "Makefile", *(ROOT / "make").glob("*.mk")]
+    targets = {
+        name for path in makefiles for name in re.findall(r"^([\w-]+):", path.read_text(), re.M)
+    }
+    texts = {page: (ROOT / page).read_text() for page in PAGES}
+    made = {
+        name
+        for text in texts.values()
+        for name in re.findall(r"(?:^|`)make ([a-z-]+)(?=`|$| +#)", text, re.M)
+    }
+    assert len(made) > 10
+    assert made - targets == set()
+    folders = "wgan_fast|benchmarks|tools|tests"
+    run = {n for text in texts.values() for n in re.findall(rf"-m\s+((?:{folders})[\w.]*)", text)}
+    assert len(run) > 10
+    assert {name for name in run if importlib.util.find_spec(name.rstrip(".")) is None} == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
-    path = ROOT / page if (ROOT / page).exists() else ROOT / "docs" / page
+    path = ROOT / page
     for link in re.findall(r"\]\(([^)]+)\)", path.read_text()):
         if link.startswith("http"):
             continue

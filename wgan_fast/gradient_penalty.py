@@ -76,8 +76,8 @@ def fast_gradient_penalty(
               - target \right)^2, \qquad
               \hat x_b = \epsilon_b \, x_b + (1 - \epsilon_b) \, \tilde x_b
 
-    It takes the place of the ten lines that draw :math:`\epsilon`, interpolate, differentiate the
-    critic :math:`D` and penalise the norm of each sample's gradient over all its dimensions.
+    It draws :math:`\epsilon`, interpolates, differentiates the critic :math:`D` and penalises the
+    norm of each sample's gradient over all its dimensions.
 
     Args:
         critic: maps ``[B, *]`` to scores of any shape, such as ``[B]``; every entry counts. A
@@ -121,10 +121,10 @@ def fast_gradient_penalty(
             parameters with hooks, the critic is called again in the backward pass. Samples that
             meet in the critic (minibatch statistics) meet within a slice only; that is warned of.
         backend: "auto" takes the compiled kernels where there are any, and plain PyTorch where
-            there are none; "native" insists on the kernels, "pytorch" does without, "reference" is
-            what the kernels are compared with, slow and easy to read. Tensors of another type, such
-            as ``DTensor``, always take plain PyTorch. Layers that ``double_backward`` replaces are
-            its own affair: with "plain" there are none.
+            there are none; with "native", missing kernels are an error; "pytorch" does without;
+            "reference" is what the kernels are compared with, slow and easy to read. Tensors of
+            another type, such as ``DTensor``, always take plain PyTorch. Which layers are replaced
+            is not decided here, but by ``double_backward``.
         double_backward: "pruned" leaves out of the double backward what is zero by construction,
             replaces its convolutions by faster ones, and switches attention and recurrent networks
             to backends that can be differentiated twice; the numbers are PyTorch's ("exact" is the

@@ -16,7 +16,7 @@ Layer = nn.Module | Callable[[Tensor], Tensor]
 
 #: Linear piece by piece: the second derivative with respect to the operator's input is zero.
 PIECEWISE = "piecewise linear"
-#: It is not zero, and has to travel through all layers before the operator.
+#: It is not zero, and is needed in all layers before the operator.
 SMOOTH = "smooth"
 
 #: What a layer before the operator costs at least, in forward passes. Forward, gradient with

@@ -1,4 +1,4 @@
-"""The penalty of critics so small that nothing can be gained, and only overhead be lost.
+"""The overhead of the penalty: critics so small that nothing can be gained.
 
 Beside them the normalised critics of 32x32 images, whose double backward leaves little to cut.
 Where the library has no compiled kernels, cases and contestant are named so, and a race can run

@@ -82,7 +82,7 @@ def case(problem: Problem) -> Case:
     )
 
 
-#: Who stays away to keep the whole race short, from which problem, and why.
+#: Who is left out to keep the whole race short, of which problem, and why.
 ABSENT = {
     ("DCGAN 64x64", 128): ((*BY_INDUCTOR, "JAX jit"), "takes minutes here; races at batch 64"),
     ("DCGAN 64x64 InstanceNorm", 32): (BY_INDUCTOR, "compiled with LayerNorm only"),

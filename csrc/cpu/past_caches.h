@@ -1,8 +1,7 @@
 // Writing an output past the caches.
 //
-// To write a part of a line, a processor reads the line first; and what is larger than the caches
-// throws out of them what others still need, to be gone itself before anybody reads it. Such an
-// output is computed in pieces, into a block on the stack that stays in the first cache, and goes
+// To write a part of a line, a processor reads the line first; and an output that is larger than the
+// caches evicts other data from them, and is evicted itself before it is read. Such an output is computed in pieces, into a block on the stack that stays in the first cache, and goes
 // to memory from there, in whole lines, unread: interpolation moves three arrays and not four.
 //
 // Included once for each instruction set, inside that set's namespace.

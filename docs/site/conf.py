@@ -85,6 +85,8 @@ nitpicky = False  # torch's own pages are not there to be linked to, without a n
 
 html_theme = "furo"
 html_title = f"wgan_fast {release}"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -21,6 +24,13 @@ def test_launches_are_recorded() -> None:
         ("map_rows<InterpolateBackward<float>>", 3, 256),
     ]
     assert gpu.module.take_launches() == []
+
+
+def test_the_example_of_its_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(__file__).parents[2] / "simt" / "README.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    exec(example, {})
+    assert f"# {capsys.readouterr().out}" in example
 
 
 def test_empty_batches_launch_nothing() -> None:

@@ -128,7 +128,7 @@ def _hashable(value: Any) -> Any:
 
 
 def without_unread(tape: Tape, calls: list[Call]) -> list[Call]:
-    """The calls whose results somebody reads, or that draw, or write to what lives on."""
+    """The calls whose results somebody reads, or that draw, or write to what remains."""
     lasting = {tape.storage[slot] for slot in tape.constants}
     live = {slot for slot in tape.outputs if slot is not None}
     storages = {tape.storage[slot] for slot in live} | lasting

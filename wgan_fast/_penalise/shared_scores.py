@@ -1,8 +1,8 @@
 """Scores and input gradients of one call of the critic, for a loss and a penalty that share it.
 
 A critic that is linear piece by piece is differentiated once less: its scores are computed from its
-gradients, so that the loss rides on the penalty's double backward, and nobody has to go back
-through the critic's own graph. All others share the forward pass and the first backward pass.
+gradients, so that the penalty's double backward differentiates the loss as well, and the critic's
+own graph needs no backward pass. All others share the forward pass and the first backward pass.
 """
 
 from __future__ import annotations

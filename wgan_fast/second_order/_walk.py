@@ -109,7 +109,7 @@ class Walk:
         if self._behind_custom:
             perhaps = surely.copy()
             self._follow(self._behind_custom, perhaps, custom_too=True)
-        # Zeros that arrive there may make the silent speak: these are visited again.
+        # Zeros that arrive there may be answered by gradients: these are visited again.
         surely.difference_update(self._partly_silent)
         reached = len(surely)
         # What gets zeros in PyTorch, and will get nothing.

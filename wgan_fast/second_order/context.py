@@ -1,4 +1,4 @@
-"""The call of a function whose gradient will be differentiated again, and what pays for it."""
+"""The call of a function whose gradient will be differentiated again, made cheaper."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Cuts the paths of a double backward that carry nothing but zeros.
 
 PyTorch's derivative formulas for piecewise linear functions (ReLU, max pooling, ...) give zeros
-for their second derivative, and these zeros then travel through every convolution and matrix
-product of the forward graph: a third of the work of a gradient penalty. A hook that hands on None
-in their place ends the journey where it begins, and changes no number.
+for their second derivative, and autograd multiplies these zeros in every convolution and matrix
+product of the forward graph: a third of the work of a gradient penalty. A hook that returns None in
+their place makes autograd leave that out, and changes no number.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def cut_zero_paths(gradients: Iterable[Tensor]) -> Cuts:
 
 @functools.cache
 def _hook(kind: type[Node]) -> Callable[[Any, Any], tuple[Tensor | None, ...]]:
-    """A hook that hands on None for the gradients that are zero. It knows no graph: no cycles."""
+    """A hook that returns None for the gradients that are zero. It knows no graph: no cycles."""
     indices = ZERO[kind]
 
     def drop(

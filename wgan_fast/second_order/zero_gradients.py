@@ -126,7 +126,7 @@ SILENT_GRADIENTS: dict[str, tuple[int, ...]] = {
     "CudnnGridSamplerBackwardBackward0": (0,),
 }
 
-#: The functions that cost most: sparing one of them pays for more than sparing any other.
+#: The functions that cost most: leaving one of them out saves more than any other.
 PRODUCTS = [
     "AddmmBackward0",
     "AddbmmBackward0",

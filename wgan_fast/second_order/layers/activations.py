@@ -226,10 +226,10 @@ SPARED = {
     "softsign": 86,
 }
 
-#: Elements that need not be moved below which two functions in Python eat what that saves. On one
-#: core of a Zen 4, three layers of 64 features, processor time of a second derivative: with SiLU
-#: nothing was gained up to 2**19 and 1 % at 2**20, with Mish 5 % at 2**20, with tanh nothing at
-#: 2**20; from 2**21 on all gained, SiLU 19 % at 2**21.
+#: Elements that need not be moved below which two functions in Python take longer than that saves.
+#: On one core of a Zen 4, three layers of 64 features, processor time of a second derivative: with
+#: SiLU nothing was gained up to 2**19 and 1 % at 2**20, with Mish 5 % at 2**20, with tanh nothing
+#: at 2**20; from 2**21 on all gained, SiLU 19 % at 2**21.
 LEAST_WORK = 2**20
 
 ACTIVATION = Layer(

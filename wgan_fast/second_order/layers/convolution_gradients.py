@@ -1,4 +1,4 @@
-"""Convolutions, their gradients, and the gradients of these, without end.
+"""Convolutions, their gradients, and the gradients of these, to any order.
 
 Three bilinear functions share the work:
 

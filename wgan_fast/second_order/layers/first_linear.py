@@ -1,7 +1,7 @@
 """A linear layer of the points themselves: nobody asks for their gradient in the loss's pass.
 
 The penalty's points are made for it. Their gradient is wanted once, when the penalty is computed.
-The backward pass of the loss would compute another, of which nothing becomes: one matrix product,
+The backward pass of the loss would compute it again, and nobody would use it: one matrix product,
 as large as that of the layer. PyTorch cannot be told so for a tensor that requires a gradient; here
 it is left out by ``wanted_gradients``, as it is for convolutions.
 """

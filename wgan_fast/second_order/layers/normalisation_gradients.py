@@ -31,7 +31,7 @@ class Rows(NamedTuple):
         kind: which of PyTorch's functions it is, "layer", "group" or "rms".
         shape: the dimensions of a row of "layer" and "rms".
         groups: of a sample, each of them a row.
-        run: how many neighbours in a row have the same weight.
+        run: how many consecutive elements of a row have the same weight.
         eps: what is added to the variance.
     """
 

@@ -163,10 +163,10 @@ def _work(input: Tensor, _weight: Tensor | None, _bias: Tensor | None, rows: Row
     return input.numel() * (4 if rows.kind == "group" else 1)
 
 
-#: Elements of the input below which Python's overhead eats what replacing it saves. On one core of
-#: a Zen 4, in MLPs and small convolutional critics: layer and RMS normalisations of 2**16 lost up
-#: to 3 % and those of 2**17 gained 20 %; instance normalisations of 2**13 lost 4 % and of 2**14
-#: gained 7 %, group normalisations gained from 2**13 on.
+#: Elements of the input below which Python's overhead is more than replacing it saves. On one
+#: core of a Zen 4, in MLPs and small convolutional critics: layer and RMS normalisations of 2**16
+#: lost up to 3 % and those of 2**17 gained 20 %; instance normalisations of 2**13 lost 4 % and of
+#: 2**14 gained 7 %, group normalisations gained from 2**13 on.
 LEAST_WORK = 2**17
 
 NORMALISATION = Layer(
