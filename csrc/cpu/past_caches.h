@@ -1,8 +1,9 @@
 // Writing an output past the caches.
 //
-// To write a part of a line, a processor reads the line first; and an output that is larger than the
-// caches evicts other data from them, and is evicted itself before it is read. Such an output is computed in pieces, into a block on the stack that stays in the first cache, and goes
-// to memory from there, in whole lines, unread: interpolation moves three arrays and not four.
+// To write a part of a line, a processor reads the line first; and an output that is larger than
+// the caches evicts other data from them, and is evicted itself before it is read. Such an output
+// is computed in pieces, into a block on the stack that stays in the first cache, and goes to
+// memory from there, in whole lines, unread: interpolation moves three arrays and not four.
 //
 // Included once for each instruction set, inside that set's namespace.
 constexpr int64_t kLine = 64;    // bytes

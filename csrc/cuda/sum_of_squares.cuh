@@ -49,8 +49,8 @@ __device__ inline Piece<T> aligned_packets(const T* row, int64_t dim) {
   return aligned_packets(row, dim, 0, INT_MAX, true);
 }
 
-// Calls f(k, x) for this thread's share of the piece; adjacent elements of a packet have different k.
-// `Unroll` packets are on their way at a time.
+// Calls f(k, x) for this thread's share of the piece; adjacent elements of a packet have different
+// k. `Unroll` packets are on their way at a time.
 template <int Unroll, class T, class Group, class F>
 __device__ inline void for_each_element(const Piece<T>& piece, const Group& group, F f) {
   constexpr int width = Packet<T>::width;

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.simt.planted_bugs import BUGS
 from tools import pages
 
 
@@ -23,6 +24,10 @@ def test_write_and_read(tmp_path: Path) -> None:
     assert pages.read("x", page) == "new\\1\nlines"
     assert pages.read("y", page) == "-"
     assert page.read_text().startswith("text\n<!-- begin x -->\nnew")
+
+
+def test_the_page_counts_the_planted_bugs() -> None:
+    assert f"{len(BUGS)} bugs, planted one by one, each caught" in pages.CUDA_PAGE.read_text()
 
 
 def test_a_place_that_is_not_there(tmp_path: Path) -> None:

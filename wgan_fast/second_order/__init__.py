@@ -10,8 +10,9 @@ For anybody who differentiates a function's gradient again:
   computed otherwise, one file for each kind (``layers``).
 - :func:`without_thresholds`: all of this for the smallest critics, too; for tests and benchmarks.
 
-It needs nothing but PyTorch, and of this package ``_torch_internals.py``, ``_per_critic.py`` and
-the operators of ``ops``.
+It knows nothing of penalties: of this package it needs the operators of ``ops``, and the modules
+that all share (``_torch_internals.py``, ``_per_critic.py``, ``_tracing.py``,
+``_being_captured.py``).
 """
 
 from ._thresholds import without_thresholds

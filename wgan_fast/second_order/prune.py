@@ -57,9 +57,8 @@ def prune_zero_paths(gradients: Tensor | Gradients) -> Tensor | tuple[Tensor | N
 
     Gradients: those that PyTorch gives, to any order and in forward mode; in the same bits, unless
     a gradient that lies otherwise in memory makes PyTorch add up in another order. A leaf that only
-    a cut path led to gets its zeros from the returned tensor, sparse where PyTorch's are. Only of a
-    tensor
-    that is no leaf and that only cut paths led to, ``torch.autograd.grad`` says that it is unused.
+    a cut path led to gets its zeros from the returned tensor, sparse where PyTorch's are. To
+    ``torch.autograd.grad``, a tensor that is no leaf and that only cut paths led to is unused.
     A hook that ``Tensor.register_hook`` put on a tensor inside the function that was differentiated
     is called with None on a cut path, where PyTorch calls it with zeros. Where a module has full
     backward hooks, and inside a ``torch.func`` transform, nothing is cut.
