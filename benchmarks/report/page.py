@@ -103,10 +103,15 @@ def machine(rows: list[Row]) -> str:
 
 
 def _facts(rows: list[Row]) -> str:
-    row = main_setting(rows)[0]
+    main = main_setting(rows)
+    row = max(main, key=lambda row: row["threads"])
+    fewer = {r["suite"]: r["threads"] for r in main if r["threads"] < row["threads"]}
+    threads = f"{row['threads']} threads"
+    if fewer:
+        threads += f" ({', '.join(f'{suite}: {count}' for suite, count in fewer.items())})"
     return (
         f"{_commits(rows)}{_counted(rows)}; torch {row['torch']}, "
-        f"jax {row['jax']}, Python {row['python']}; {row['threads']} threads; kernels in "
+        f"jax {row['jax']}, Python {row['python']}; {threads}; kernels in "
         f"{row['instruction_set']}. It copies {row['copy_gb_per_s']:.1f} GB/s (read and written) "
         f"and multiplies matrices at up to {row['matmul_gflops']:.0f} GFLOP/s in float32."
     )

@@ -25,14 +25,14 @@ def where(rows: Iterable[Row], **wanted: Any) -> list[Row]:
     return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
 
 
-def is_main(row: Row, rows: list[Row]) -> bool:
-    """Whether a row is of the main setting: all threads, the tuned allocator."""
-    most = max(row["threads"] for row in rows)
-    return row["threads"] == most and row["allocator"] == "tuned"
-
-
 def main_setting(rows: list[Row]) -> list[Row]:
-    return [row for row in rows if is_main(row, rows)]
+    """The rows of the main setting: the tuned allocator, and the most threads of each suite."""
+    most: dict[str, int] = {}
+    for row in rows:
+        most[row["suite"]] = max(most.get(row["suite"], 0), row["threads"])
+    return [
+        row for row in rows if row["threads"] == most[row["suite"]] and row["allocator"] == "tuned"
+    ]
 
 
 def timed(rows: Iterable[Row]) -> list[Row]:

@@ -259,6 +259,16 @@ def test_only_the_main_setting_counts():
     assert outcome(rows, f"penalty against the textbook, {MLP}").verdict == goals.MISSED
 
 
+def test_a_suite_that_was_measured_with_fewer_threads_counts():
+    """Or a goal that it misses would pass for not measured."""
+    rows = pair("penalty", MLP, 1.6) + pair("overhead", "tiny", 0.9, threads=1)
+    for one in rows:
+        one |= {"speedup": 0.9, "speedup_low": 0.9, "speedup_high": 0.9}
+    what = "penalty against the textbook, critics with nothing to gain"
+    assert outcome(rows, what).verdict == goals.MISSED
+    assert "| tiny |" in tables.overhead(rows)
+
+
 @pytest.mark.parametrize(("peak", "verdict"), [(70, goals.MET), (80, goals.MISSED)])
 def test_memory_has_its_goal(peak, verdict):
     rows = pair("memory", "DCGAN 64x64, batch 128", 1.0)
