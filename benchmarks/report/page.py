@@ -7,6 +7,7 @@ from pathlib import Path
 from tools import pages
 
 from ..contestants import CAPTURED
+from ..suites import penalty
 from . import tables
 from .results import (
     OURS,
@@ -32,6 +33,9 @@ OLDER_METHOD = (
     "whoever followed the textbook could lose up to 6 %; the threads of one contestant got 3 ms to "
     "come to rest, where they take 5; and short calls were measured for 2 ms, not for 10"
 )
+
+#: What the names of critics begin with that have attention or recurrent layers.
+SEQUENCES = ("attention", "LSTM", "GRU")
 
 #: The cases that the README quotes, in the suites penalty and step.
 QUOTED = [
@@ -132,11 +136,58 @@ def _counted(rows: list[Row]) -> str:
     return f"; calls and bytes: commit {', '.join(apart)}" if apart else ""
 
 
+def latest(found: dict[str, list[Row]]) -> list[Row]:
+    """The rows of the machine that was measured last."""
+    return max(found.values(), key=lambda rows: max(row["measured"] for row in rows))
+
+
+def expectations(found: dict[str, list[Row]]) -> str:
+    """What the README says to expect, for each kind of critic: the slowest and the fastest case."""
+    ours = where(timed(main_setting(latest(found))), contestant=OURS)
+    penalties = where(ours, suite="penalty")
+    smooth = {problem.name for problem in (*penalty.ANCHORS, *penalty.OTHERS) if problem.smooth}
+    sequences = [row for row in penalties if row["critic"].startswith(SEQUENCES)]
+    others = [row for row in penalties if row["critic"] in smooth and row not in sequences]
+    linear = [row for row in penalties if row["critic"] not in {*smooth, penalty.TINY.name}]
+    steps = where(ours, suite="steps", smooth=False)
+    shared = [row for row in steps if row["phase"] in ("R1", "R1+R2")]
+    step = _range(where(ours, phase="critic step"))
+    captured = "[`captured`](docs/captured.md)"
+    lines = [
+        (
+            "of ReLU, LeakyReLU, max pooling",
+            f"the penalty {_range(linear)}, a critic step {step}",
+        ),
+        (
+            "the same, and R1 or R2 of scores that the loss takes as well",
+            f"loss and penalties by `critic_loss` {_range(shared)}",
+        ),
+        (
+            "with normalisations or smooth activations",
+            f"the penalty {_range(others)} on a CPU; fewer calls and bytes, for GPUs",
+        ),
+        (
+            "with attention or recurrent layers",
+            f"{_range(sequences)}; can be differentiated twice, where PyTorch refuses",
+        ),
+        (
+            "very small",
+            f"{_range(where(ours, suite='overhead'))}; {captured} makes these faster",
+        ),
+    ]
+    return pages.table(["your critic", "what to expect"], lines)
+
+
+def _range(rows: list[Row]) -> str:
+    speedups = [row["speedup"] for row in rows]
+    return f"{min(speedups):.2f} to {max(speedups):.2f} times as fast"
+
+
 def speed(found: dict[str, list[Row]]) -> str:
     """What the README says about speed: from the machine that was measured last."""
     if not found:
         return "Not measured yet: `make bench`, then `python -m benchmarks.report`."
-    rows = max(found.values(), key=lambda rows: max(row["measured"] for row in rows))
+    rows = latest(found)
     main = timed(main_setting(rows))
     names = ["textbook", OURS, "torch.compile", "JAX jit"]
     if where(main, contestant=CAPTURED):  # not in older races

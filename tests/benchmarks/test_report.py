@@ -42,6 +42,7 @@ def test_the_report_is_one_document():
 
 def test_the_readme_is_what_the_generator_makes():
     assert pages.read("speed", page.README) == page.speed(page.machines())
+    assert pages.read("expectations", page.README) == page.expectations(page.machines())
 
 
 def test_the_pictures_of_the_report_exist():
