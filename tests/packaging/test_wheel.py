@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 from tests.packaging.conftest import ROOT, copy_of_the_sources, environment
 from wgan_fast.ops import REGISTRY
 
+#: As pyproject.toml has it, and nothing else.
+(VERSION,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
 MODULES = sorted(
     str(path.relative_to(ROOT))
     for path in (ROOT / "wgan_fast").rglob("*")
@@ -78,10 +81,10 @@ def files_of(installed):
 def test_the_pure_wheel(pure):
     """Any Python, any platform; the package and nothing else."""
     wheel, installed = pure
-    assert wheel.name == "wgan_fast-0.1.0-py3-none-any.whl"
+    assert wheel.name == f"wgan_fast-{VERSION}-py3-none-any.whl"
     assert files_of(installed) == MODULES
     report = report_of(installed)
-    assert report["wgan_fast"] == "0.1.0"
+    assert report["wgan_fast"] == VERSION
     assert all(report[name] == "pytorch" for name in REGISTRY)
 
 
@@ -89,7 +92,7 @@ def test_the_compiled_wheel(compiled):
     """One binary for every Python from 3.10 on; no sources, no tests."""
     wheel, installed = compiled
     tag = f"{platform.system().lower()}_{platform.machine()}"
-    assert wheel.name == f"wgan_fast-0.1.0-cp310-abi3-{tag}.whl"
+    assert wheel.name == f"wgan_fast-{VERSION}-cp310-abi3-{tag}.whl"
     assert files_of(installed) == sorted([*MODULES, "wgan_fast/_C.abi3.so"])
     report = report_of(installed)
     assert all(report[name] == "native" for name in REGISTRY)
