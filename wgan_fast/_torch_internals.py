@@ -429,10 +429,10 @@ def without_hooks(tensors: Iterable[Tensor], loss: Tensor) -> Iterator[None]:
 
     found = [getattr(tensor, "_backward_hooks", None) for tensor in tensors]
     replaced = [(hooks, dict(hooks)) for hooks in found if hooks]
-    handles = []
-    if replaced and loss.grad_fn is not None:
-        note = loss.grad_fn.register_prehook(lambda _: ours.add(_current_pass()))
-        handles.append(note)
+    if not replaced or loss.grad_fn is None:
+        yield
+        return
+    note = loss.grad_fn.register_prehook(lambda _: ours.add(_current_pass()))
     for hooks, before in replaced:
         hooks.update({key: silent(hook) for key, hook in before.items()})
     try:
@@ -440,8 +440,7 @@ def without_hooks(tensors: Iterable[Tensor], loss: Tensor) -> Iterator[None]:
     finally:
         for hooks, before in replaced:  # some may have been removed in the meantime
             hooks.update({key: hook for key, hook in before.items() if key in hooks})
-        for handle in handles:
-            handle.remove()
+        note.remove()
 
 
 #: Where the generated functions lie that ``torch`` and ``Tensor`` do not have.
