@@ -420,8 +420,8 @@ _current_pass = _find("_C._current_graph_task_id") or threading.get_ident
 
 @contextlib.contextmanager
 def without_hooks(tensors: Iterable[Tensor], loss: Tensor) -> Iterator[None]:
-    """A context in which the hooks that ``Tensor.register_hook`` put on some leaves are not
-    called in the backward pass that begins at a loss. In other passes, of other threads, they are."""
+    """A context in which hooks that ``Tensor.register_hook`` put on some leaves are not called in
+    the backward pass that begins at a loss; in other passes, of other threads, they are."""
     ours: set[int] = set()
 
     def silent(hook: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:

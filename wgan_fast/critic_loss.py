@@ -271,6 +271,7 @@ def critic_loss(
         backend=backend,
         double_backward=cast(DoubleBackward, double_backward),
         return_norms=True,
+        by_differences=_BY_DIFFERENCES,
     )
     check_critic(critic)
     checks.check_inference_mode()
@@ -306,6 +307,12 @@ def critic_loss(
 
 
 #: What a penalty is aimed at unless its settings say otherwise.
+#: What errors suggest for critics that cannot be differentiated twice.
+_BY_DIFFERENCES = (
+    'fast_gradient_penalty or r1_penalty(..., double_backward="finite_difference"), beside a loss '
+    "of scores of its own"
+)
+
 _TARGETS = {"gp": 1.0, "r1": 0.0, "r2": 0.0}
 
 

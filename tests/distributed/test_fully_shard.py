@@ -18,6 +18,7 @@ from .training import (
     CRITICS,
     EVERY_ORDER,
     ORDERS,
+    STEPS,
     assert_as_in_one_process,
     critic_of,
     my_rows,
@@ -124,8 +125,11 @@ def in_mixed_precision(order, by_layer):
 @by_layer
 @pytest.mark.parametrize("order", EVERY_ORDER)
 def test_mixed_precision(pair, order, by_layer):
+    # Gradients are rounded to single precision, and releases of torch add them up in another order;
+    # a step of Adam is the learning rate, 1e-2, times a quotient of such gradients.
+    rounding = STEPS * 1e-2 * torch.finfo(torch.float32).eps
     for differences in pair.run(in_mixed_precision, order, by_layer):
-        assert max(differences) < 1e-10
+        assert max(differences) < rounding
 
 
 def by_finite_differences(by_layer, chunk_size):

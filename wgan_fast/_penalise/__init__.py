@@ -78,6 +78,7 @@ def penalise(
                 create_graph=create_graph,
                 prune=prune,
                 module=module,
+                by_differences=options.by_differences,
                 engines=engines,
             )
         return *cost(gradients), x

@@ -48,6 +48,7 @@ def input_gradients(
     prune: bool,
     module: torch.nn.Module | None,
     per_sample: bool = False,
+    by_differences: str = "",
     engines: Engines = NO_ENGINES,
 ) -> Tensor:
     """The gradient of each sample's score with respect to that sample.
@@ -61,6 +62,7 @@ def input_gradients(
             PyTorch has it.
         module: whose parameters the critic uses, if it is known.
         per_sample: whether the scores must have a row for each sample.
+        by_differences: how to do without a graph, as errors suggest it.
         engines: the wrappers in the critic.
 
     Returns:
@@ -90,7 +92,12 @@ def input_gradients(
         raise ValueError(NOT_CONNECTED)
     if create_graph:
         gradients = input_gradient_to_differentiate(
-            memory, scores, points, hooked=call.has_hooks, pruned=prune
+            memory,
+            scores,
+            points,
+            hooked=call.has_hooks,
+            pruned=prune,
+            by_differences=by_differences,
         )
     else:
         gradients = input_gradient(scores, points, create_graph)

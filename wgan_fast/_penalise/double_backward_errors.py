@@ -47,7 +47,7 @@ def input_gradient_to_differentiate(
     *,
     hooked: bool,
     pruned: bool,
-    by_differences: str = 'double_backward="finite_difference"',
+    by_differences: str,
 ) -> Tensor | None:
     """The gradient of the sum of the scores, with a graph that can be differentiated, or tells why.
 

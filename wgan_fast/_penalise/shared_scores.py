@@ -64,6 +64,7 @@ def scores_and_gradients(
     *,
     module: torch.nn.Module | None,
     prune: bool,
+    by_differences: str,
 ) -> Scored:
     """Calls the critic once, for a loss of its scores and a penalty of its gradients.
 
@@ -73,6 +74,7 @@ def scores_and_gradients(
         args, kwargs: passed on to the critic.
         module: whose parameters the critic uses, if it is known.
         prune: whether to compute it otherwise than PyTorch, where that is the same.
+        by_differences: how to do without a double backward, as errors suggest it.
 
     Raises:
         As :func:`wgan_fast._penalise.critic.input_gradients`.
@@ -116,7 +118,7 @@ def scores_and_gradients(
             points,
             hooked=call.has_hooks,
             pruned=prune,
-            by_differences=_BY_DIFFERENCES,
+            by_differences=by_differences,
         )
     if gradients is None:
         raise ValueError(NOT_CONNECTED)
@@ -127,10 +129,6 @@ def scores_and_gradients(
 
 
 _TRACED = "the call is being traced or transformed"
-_BY_DIFFERENCES = (
-    'r1_penalty(..., double_backward="finite_difference"), or another penalty likewise, beside a '
-    "loss of scores of its own"
-)
 
 
 def _why_not_shared(points: Tensor, profile: Profile | None, engines: Engines) -> str:

@@ -71,6 +71,7 @@ class Step:
             kwargs,
             module=module_of(critic) if options.module is None else options.module,
             prune=options.double_backward == "pruned",
+            by_differences=options.by_differences,
         )
         batch = samples.shape[0]
         cost = cost_of(due.weight / 2, batch, batch, due.term, due.options(options))
