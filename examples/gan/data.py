@@ -115,6 +115,13 @@ def digits(size: int) -> Tensor:
     return F.interpolate(images, size=size, mode="bicubic", align_corners=False).clamp(-1, 1)
 
 
+def digit_labels() -> Tensor:
+    """Which digit each of them shows, [1797], from 0 to 9."""
+    from sklearn.datasets import load_digits
+
+    return torch.from_numpy(load_digits(return_X_y=True)[1]).long()
+
+
 def torchvision_images(name: str, size: int, root: str) -> Tensor:
     """The training images of MNIST or CIFAR-10 as bytes [N, channels, size, size]."""
     try:
