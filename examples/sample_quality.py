@@ -8,42 +8,52 @@ its paper's weight, learning rate and critic steps per generator step, and with 
 critic steps in all. A third of the digits is held out and never trained on. Kernel distance: the
 unbiased MMD² between held-out digits and as many generated ones as there are training digits, with
 KID's kernel (x·y/d + 1)³, on pixels where KID takes features: it sees their first three moments.
-What copies of the training digits would get is measured as well, and what noise gets.
+Inception score: gan/inception_score.py, with a classifier that knows the training digits alone, in
+parts of about 120 samples; ± is the deviation of these parts. A class is covered by 2 % of samples.
+What copies of the training digits would get is measured as well, and half of those held out against
+the other half, noise, one class alone, and one digit repeated.
 
-Each seed draws its own networks and its own third. The standard error of a mean over the seeds
-comes from the scatter of the seeds and from that of both samples, which is estimated by leaving out
-one of 20 groups after the other (jackknife). Seconds are the wall time of training in one process
-on one core, while another trains beside it; measuring is not counted.
-Source: Bińkowski et al., "Demystifying MMD GANs", arXiv 1801.01401, section 4.
+Each seed draws its own networks and its own third. The standard error of a mean distance over the
+seeds comes from the scatter of the seeds and from that of both samples, which is estimated by
+leaving out one of 20 groups after the other (jackknife). Seconds are the processor's time of
+training in one process with one thread, the wall time on a core of its own, while another trains
+beside it; measuring is not counted.
+Sources: arXiv 1801.01401, section 4, and arXiv 1606.03498, section 4.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 import torch
-from gan.data import TensorSamples, batches, digits
+from gan.data import SplitDigits, TensorSamples, batches
 from gan.methods import METHODS
 from gan.options import settings_of
 from gan.pictures import FAKE, LINE, REAL
+from gan.quality import ClassifiedDigits, classified_digits, quality
 from gan.run import Run
-from gan.study import Row, Study, listed
+from gan.study import Row, Study, Unwatched, checkpoints, listed
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import stats
 from torch import Tensor
 from train import train
 
-FLOOR, UNTRAINED, NOISE = "training digits", "untrained generator", "uniform noise"
+FLOOR, HELD_OUT = "training digits", "held-out digits"
+UNTRAINED, NOISE = "untrained generator", "uniform noise"
+ONE_CLASS, REPEATED = "one class of digits", "one digit repeated"
+SANITY = (UNTRAINED, NOISE, ONE_CLASS, REPEATED)
+REFERENCES = (FLOOR, HELD_OUT, NOISE, ONE_CLASS, REPEATED)
 SUBSET = ("wgan-gp", "wgan-lp", "wgan", "gan", "r1", "0-gp", "r3gan")
-HELD_OUT = 599  # of the 1797 digits
-GROUPS = 20
+SIZE = 8
 N_CHECKPOINTS = 8
+#: Of these the mean over the seeds is taken as it is.
+MEANS = ("seconds", "distance", "score", "score deviation", "classes", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -55,120 +65,68 @@ class Item:
     critic_steps: int
 
 
-class Unwatched(Run):
-    """A run without the gradient norm that train.py records: the clock is for training alone."""
-
-    def gradient_norms(self, real: Tensor, fake: Tensor) -> Tensor:
-        return real.new_zeros(1)
-
-
 def work(item: Item) -> list[Row]:
     """The rows of this seed: one for each checkpoint."""
-    training, held_out = split_digits(item.seed)
+    known = classified_digits(SIZE, item.seed)
+    digits = known.digits
+    if item.name == HELD_OUT:
+        return [row_of(HELD_OUT, 0, 0.0, digits.held_out[::2], digits.held_out[1::2], known)]
     if item.name not in METHODS:
-        samples = samples_without_training(item, training)
-        return [row_of(item.name, 0, 0.0, samples, held_out)]
+        samples = samples_without_training(item, digits)
+        return [row_of(item.name, 0, 0.0, samples, digits.held_out, known)]
 
-    run = new_run(item, training)
+    run = new_run(item, digits.training)
     real_batches = batches(
-        TensorSamples(training),
+        TensorSamples(digits.training),
         batch_size=run.settings.batch_size,
         seed=item.seed,
         batches_used=0,
         device=run.device,
     )
-    every = max(1, run.settings.steps // N_CHECKPOINTS)
-    rows, seconds, began = [], 0.0, time.perf_counter()
-    for _ in train(run, real_batches):
-        if run.step % every == 0 or run.step == run.settings.steps:
-            seconds += time.perf_counter() - began
-            samples = run.generate(len(training))
-            rows.append(row_of(item.name, run.step, seconds, samples, held_out))
-            began = time.perf_counter()
-    return rows
-
-
-def split_digits(seed: int) -> tuple[Tensor, Tensor]:
-    """The digits to train on, and those that are held out."""
-    images = digits(8)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    return images[order[HELD_OUT:]], images[order[:HELD_OUT]]
+    n, real = len(digits.training), digits.held_out
+    return [
+        row_of(item.name, run.step, seconds, run.generate(n), real, known)
+        for seconds in checkpoints(run, train(run, real_batches), N_CHECKPOINTS)
+    ]
 
 
 def new_run(item: Item, training: Tensor) -> Run:
     name = item.name if item.name in METHODS else "wgan-gp"  # any: it is not trained
-    options = {"data": "digits", "size": 8, "width": 64, "method": name, "seed": item.seed}
+    options = {"data": "digits", "size": SIZE, "width": 64, "method": name, "seed": item.seed}
     # Such short runs would lag behind themselves with the average of train.py.
     options |= {"ema": 0.98, "steps": item.critic_steps // METHODS[name].n_critic}
     return Unwatched(settings_of(options), training.shape[1:], torch.device("cpu"))
 
 
-def samples_without_training(item: Item, training: Tensor) -> Tensor:
-    """What the best and the worst generator would give."""
+def samples_without_training(item: Item, digits: SplitDigits) -> Tensor:
+    """What the best and the worst generators would give."""
+    training = digits.training
     if item.name == FLOOR:
         return training
+    if item.name == ONE_CLASS:
+        return training[digits.labels == item.seed % 10]
+    if item.name == REPEATED:
+        return training[:1].expand_as(training)
     if item.name == UNTRAINED:
         return new_run(item, training).generate(len(training))
     return 2 * torch.rand(training.shape, generator=torch.Generator().manual_seed(item.seed)) - 1
 
 
-def row_of(name: str, steps: int, seconds: float, samples: Tensor, held_out: Tensor) -> Row:
-    distance, error = kernel_distance(*(x.flatten(1).double().numpy() for x in (samples, held_out)))
+def row_of(
+    name: str, steps: int, seconds: float, samples: Tensor, real: Tensor, known: ClassifiedDigits
+) -> Row:
     counts = {"generator steps": steps, "critic steps": steps and steps * METHODS[name].n_critic}
-    return {"method": name} | counts | {"seconds": seconds, "distance": distance, "error": error}
-
-
-def kernel_distance(x: np.ndarray, y: np.ndarray, groups: int = GROUPS) -> tuple[float, float]:
-    """The unbiased MMD² of the samples [n, d] and [m, d], and its standard error by the jackknife.
-
-    A group is left out of both samples at once. Where the distance is 0 the error comes out too
-    large rather than too small: there, the jackknife counts the pairs' share of it twice.
-    """
-    within_x, within_y = (group_means(kernel(z, z), groups, within=True) for z in (x, y))
-    across = group_means(kernel(x, y), groups, within=False)
-    estimates = within_x + within_y - 2 * across
-    estimate, left_out = estimates[0], estimates[1:]
-    variance = (groups - 1) * left_out.var()
-    return float(estimate), math.sqrt(variance)
-
-
-def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """KID's kernel between the rows of both, [n, m]."""
-    base = x @ y.T / x.shape[1] + 1
-    return base * base * base  # many times faster than ** 3
-
-
-def group_means(kernels: np.ndarray, groups: int, within: bool) -> np.ndarray:
-    """The mean over all pairs, and over those without a sample of each group, [1 + groups].
-
-    Within a sample, a pair is of two different members: that is what makes the estimate unbiased.
-    """
-    pairs = np.ones_like(kernels)
-    if within:
-        np.fill_diagonal(pairs, 0)
-    n, m = (np.eye(groups)[np.arange(size) % groups] for size in kernels.shape)
-    sums, counts = (n.T @ matrix @ m for matrix in (kernels * pairs, pairs))  # [groups, groups]
-    return totals(sums) / totals(counts)
-
-
-def totals(sums: np.ndarray) -> np.ndarray:
-    """Of sums by pairs of groups, the sum of all, and the sums without each group."""
-    without = sums.sum() - sums.sum(0) - sums.sum(1) + sums.diagonal()
-    return np.array([sums.sum(), *without])
+    measured = quality(samples, real, known.classifier) | {"accuracy": known.accuracy}
+    return {"method": name} | counts | {"seconds": seconds} | measured
 
 
 def averaged(seeds: Sequence[Row]) -> Row:
-    """One row from those of the seeds, which differ in seconds, distance and error."""
-    seconds, distances, errors = (
-        np.array([row[column] for row in seeds]) for column in ("seconds", "distance", "error")
-    )
-    deviation = float(distances.std(ddof=1))
-    return seeds[0] | {
-        "seconds": float(seconds.mean()),
-        "distance": float(distances.mean()),
-        "error": math.sqrt(((errors**2).mean() + deviation**2) / len(seeds)),
-        "deviation of seeds": deviation,
-    }
+    """One row from those of the seeds, which differ in what was measured."""
+    means = {column: float(np.mean([row[column] for row in seeds])) for column in MEANS}
+    errors = np.array([row["error"] for row in seeds])
+    deviation = float(np.std([row["distance"] for row in seeds], ddof=1))
+    error = math.sqrt(((errors**2).mean() + deviation**2) / len(seeds))
+    return seeds[0] | means | {"error": error, "deviation of seeds": deviation}
 
 
 def rows_of_all(measured: Sequence[list[Row]], n_seeds: int) -> list[Row]:
@@ -188,12 +146,19 @@ def trained(rows: Sequence[Row]) -> list[Row]:
     return sorted(ends, key=lambda row: row["distance"])
 
 
-def figure_of(rows: Sequence[Row]) -> Figure:
+def in_order(rows: Sequence[Row]) -> list[Row]:
+    """The last row of everything: real digits, the methods, and what is no better."""
     ends = at_the_end(rows)
-    floor = ends[FLOOR]
-    figure = Figure(figsize=(13, 1.8 + 0.26 * max(len(ends), 12)), dpi=110, layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
-    draw_ends(left, [ends[FLOOR], *trained(rows), ends[UNTRAINED], ends[NOISE]])
+    return [ends[FLOOR], ends[HELD_OUT], *trained(rows), *(ends[name] for name in SANITY)]
+
+
+def figure_of(rows: Sequence[Row]) -> Figure:
+    ends = in_order(rows)
+    floor = ends[0]
+    figure = Figure(figsize=(16, 1.8 + 0.26 * len(ends)), dpi=110, layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=[1, 0.7, 1.1])
+    draw_ends(left, ends)
+    draw_scores(middle, ends)
     draw_curves(right, rows)
     threshold = max(1e-4, 2 * floor["error"])  # for distances around 0, which may be negative
     band = (floor["distance"] - 2 * floor["error"], floor["distance"] + 2 * floor["error"])
@@ -205,26 +170,45 @@ def figure_of(rows: Sequence[Row]) -> Figure:
         set_scale("symlog", linthresh=threshold, linscale=0.6)
         set_ticks(ticks)
         span(*band, color=REAL, alpha=0.2, linewidth=0)
-    for axes in (left, right):
+    for axes in (left, middle, right):
         axes.grid(alpha=0.3)
     return figure
 
 
 def draw_ends(axes: Axes, ends: Sequence[Row]) -> None:
-    """A point with its interval for each, the best on top."""
-    names = [title_of(row["method"]) for row in ends]
+    """The distance of each with its interval, the best method on top."""
     times = [f", {row['seconds']:.0f} s" if row["method"] in METHODS else "" for row in ends]
-    for y, row in enumerate(ends):
-        colour = FAKE if row["method"] in METHODS else REAL if row["method"] == FLOOR else LINE
-        axes.errorbar(
-            row["distance"], y, xerr=2 * row["error"], fmt="o", color=colour, capsize=3, zorder=3
-        )
-    axes.set_yticks(range(len(ends)), [a + b for a, b in zip(names, times, strict=True)])
-    axes.invert_yaxis()
+    labels = [title_of(row["method"]) + time for row, time in zip(ends, times, strict=True)]
+    draw_points(axes, ends, [row["distance"] for row in ends], [2 * row["error"] for row in ends])
+    axes.set_yticks(range(len(ends)), labels)
     axes.set(
         title="at the end of training (interval: ± 2 standard errors)",
         xlabel="kernel distance to held-out digits (linear around 0)",
     )
+
+
+def draw_scores(axes: Axes, ends: Sequence[Row]) -> None:
+    """The score of each, in the same order."""
+    draw_points(
+        axes, ends, [row["score"] for row in ends], [row["score deviation"] for row in ends]
+    )
+    axes.set_yticks(range(len(ends)), [])
+    axes.set(
+        title="inception score (interval: ± deviation of the parts)",
+        xlabel="from 1 to 10 classes; dashed: training digits",
+        xlim=(0.5, 10.2),
+        xticks=range(1, 11),
+    )
+    axes.axvline(ends[0]["score"], color=REAL, linestyle="--", linewidth=1)
+
+
+def draw_points(
+    axes: Axes, ends: Sequence[Row], values: Sequence[float], intervals: Sequence[float]
+) -> None:
+    for y, (row, x, interval) in enumerate(zip(ends, values, intervals, strict=True)):
+        colour = FAKE if row["method"] in METHODS else LINE if row["method"] in SANITY else REAL
+        axes.errorbar(x, y, xerr=interval, fmt="o", color=colour, capsize=3, zorder=3)
+    axes.invert_yaxis()
 
 
 def draw_curves(axes: Axes, rows: Sequence[Row]) -> None:
@@ -256,12 +240,13 @@ def title_of(name: str) -> str:
 
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """Quality against time at the end of training: a header and a line for each, the best first."""
-    ends = at_the_end(rows)
     header = ["", "seconds of training", "generator steps", "kernel distance ± standard error"]
-    lines = [
-        [title_of(row["method"]), f"{row['seconds']:.0f}", f"{row['generator steps']}", value(row)]
-        for row in (ends[FLOOR], *trained(rows), ends[UNTRAINED], ends[NOISE])
-    ]
+    header += ["inception score ± deviation", "classes covered"]
+    lines = []
+    for row in in_order(rows):
+        cost = f"{row['seconds']:.0f}", f"{row['generator steps']}"
+        measured = value(row), score_in_words(row), f"{row['classes']:g}"
+        lines.append([title_of(row["method"]), *cost, *measured])
     return [header, *lines]
 
 
@@ -269,11 +254,35 @@ def summary(rows: Sequence[Row]) -> str:
     ends, floor = trained(rows), at_the_end(rows)[FLOOR]
     best = ends[0]
     above = "above" if differ(best, floor) else "which cannot be told from"
-    first = (
+    return (
         f"Closest to held-out digits: {title_of(best['method'])} with kernel distance"
         f" {value(best)}, {above} the {value(floor)} of training digits."
+        f" {others_in_words(best, ends[1:])} {scores_in_words(rows, ends)}"
+        f" {times_in_words(rows, ends)}"
     )
-    return f"{first} {others_in_words(best, ends[1:])} {times_in_words(rows, ends)}"
+
+
+def scores_in_words(rows: Sequence[Row], methods: Sequence[Row]) -> str:
+    """The scores of the best and the worst, of what is no generator, and whether ranks agree."""
+    ends = at_the_end(rows)
+    floor, by_score = ends[FLOOR], sorted(methods, key=lambda row: row["score"])
+    low, high = by_score[0], by_score[-1]
+    collapsed = [title_of(row["method"]) for row in methods if row["classes"] < floor["classes"]]
+    covering = f"{listed(collapsed)} missed classes" if collapsed else "no method missed a class"
+    ranks = stats.spearmanr(
+        [row["score"] for row in methods], [-row["distance"] for row in methods]
+    )
+    return (
+        f"By a classifier of the training digits, right for {floor['accuracy']:.1%} of the others,"
+        f" {title_of(high['method'])} has the highest inception score, {score_in_words(high)}, and"
+        f" {title_of(low['method'])} the lowest, {score_in_words(low)}; {covering}. References:"
+        f" {', '.join(f'{name} {score_in_words(ends[name])}' for name in REFERENCES)}."
+        f" The rank correlation of score and nearness over the methods is {ranks.statistic:.2f}."
+    )
+
+
+def score_in_words(row: Row) -> str:
+    return f"{row['score']:.2f} ± {row['score deviation']:.2f}"
 
 
 def others_in_words(best: Row, others: Sequence[Row]) -> str:
@@ -329,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     n_seeds = 2
     items = [
         Item(name, seed, critic_steps)
-        for name in (FLOOR, *methods, UNTRAINED, NOISE)
+        for name in (FLOOR, HELD_OUT, *methods, *SANITY)
         for seed in range(n_seeds)
     ]
     rows = rows_of_all(study.run(work, items), n_seeds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ IMAGE_SETS = ("digits", "mnist", "cifar10")
 POINT_SETS = ("gaussians8", "gaussians25", "swissroll")
 IMAGE_FILES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 N_POINTS = 100_000
+N_HELD_OUT = 599  # of the 1797 digits
 
 
 class DataError(Exception):
@@ -120,6 +121,23 @@ def digit_labels() -> Tensor:
     from sklearn.datasets import load_digits
 
     return torch.from_numpy(load_digits(return_X_y=True)[1]).long()
+
+
+class SplitDigits(NamedTuple):
+    """Digits to train on and digits that are held out, with their labels."""
+
+    training: Tensor
+    labels: Tensor
+    held_out: Tensor
+    held_out_labels: Tensor
+
+
+def split_digits(size: int, seed: int) -> SplitDigits:
+    """Each seed holds out a third of its own."""
+    images, labels = digits(size), digit_labels()
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    held_out, training = order[:N_HELD_OUT], order[N_HELD_OUT:]
+    return SplitDigits(images[training], labels[training], images[held_out], labels[held_out])
 
 
 def torchvision_images(name: str, size: int, root: str) -> Tensor:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 LATENT = 64  # dimensions of the noise z
 SLOPE = 0.2  # of leaky activations, for negative values
@@ -95,6 +95,59 @@ def feature_counts(size: int, width: int) -> list[int]:
     """Features after each halving of the image, the finest first: width, 2 width, ... 8 width."""
     halvings = size.bit_length() - 3  # 8 to 4 is one, 16 to 4 two, ...
     return [width * min(2**i, 8) for i in range(halvings)]
+
+
+def residual_networks(shape: Sequence[int], width: int) -> tuple[nn.Module, nn.Module]:
+    """A critic and a generator of images, [channels, size, size], by residual blocks.
+
+    As in the WGAN-GP paper, appendix F, but with one block for each halving of the image, and one
+    more in the critic: no normalisation in the critic, batch normalisation in the generator.
+    """
+    channels, size, _ = shape
+    n = len(feature_counts(size, width))
+    shrinking = [Residual(width, nn.AvgPool2d(2)) for _ in range(n)]
+    critic = nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=1),
+        *shrinking,
+        Residual(width),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(width, 1),
+    )
+    growing = [Residual(width, nn.Upsample(scale_factor=2), True) for _ in range(n)]
+    generator = nn.Sequential(
+        nn.Linear(LATENT, width * 4 * 4),
+        nn.Unflatten(1, (width, 4, 4)),
+        *growing,
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, channels, 3, padding=1),
+        nn.Tanh(),
+    )
+    return critic, generator
+
+
+class Residual(nn.Module):
+    """x + f(x), both resized where a resizing is given; f is two convolutions, activated before."""
+
+    def __init__(self, n: int, resize: nn.Module | None = None, normalised: bool = False):
+        super().__init__()
+        self.resize = resize or nn.Identity()
+        grown = resize if isinstance(resize, nn.Upsample) else nn.Identity()
+        self.change = nn.Sequential(
+            nn.BatchNorm2d(n) if normalised else nn.Identity(),
+            nn.ReLU(),
+            grown,
+            nn.Conv2d(n, n, 3, padding=1),
+            nn.BatchNorm2d(n) if normalised else nn.Identity(),
+            nn.ReLU(),
+            nn.Conv2d(n, n, 3, padding=1),
+            nn.Identity() if resize is grown else self.resize,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.resize(x) + self.change(x)
 
 
 def point_critic(width: int, dropout: float = 0.0) -> nn.Sequential:

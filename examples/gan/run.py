@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wgan_fast import fast_gradient_penalty
@@ -63,10 +63,7 @@ class Run:
         self.settings, self.device, self.step = settings, device, 0
         method = METHODS[settings.method]
         self.method = method = method.with_loss(settings.loss or method.loss)
-        self.critic, self.generator = (
-            network.to(device)
-            for network in networks(shape, settings.width, method.dropout, method.normalised)
-        )
+        self.critic, self.generator = (network.to(device) for network in self.new_networks(shape))
         if sharded:
             self.critic = processes.sharded(self.critic)
         self.critic_optimizer, self.generator_optimizer = (
@@ -80,6 +77,10 @@ class Run:
         # As they are called in training; FSDP averages gradients itself.
         self.trained_critic = self.critic if sharded else processes.replicated(self.critic)
         self.trained_generator = processes.replicated(self.generator)
+
+    def new_networks(self, shape: Sequence[int]) -> tuple[nn.Module, nn.Module]:
+        """The critic and the generator."""
+        return networks(shape, self.settings.width, self.method.dropout, self.method.normalised)
 
     def noise(self, n: int) -> Tensor:
         """z ~ p(z), [n, LATENT]; drawn on the CPU, so that every device gets the same numbers."""
@@ -137,7 +138,7 @@ class Run:
 
 
 @contextmanager
-def watching(critic: torch.nn.Module) -> Iterator[torch.nn.Module]:
+def watching(critic: nn.Module) -> Iterator[nn.Module]:
     """The critic to look at while it trains: nothing is dropped, and there is no graph."""
     critic.eval()
     try:

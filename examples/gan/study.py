@@ -11,17 +11,19 @@ import argparse
 import csv
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 from tqdm import tqdm
 
 from .pictures import save
-from .run import replacing
+from .run import Run, replacing
 
 #: One row of a study's table: numbers and words by their columns.
 Row = dict[str, Any]
@@ -84,6 +86,28 @@ class Study:
 
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+class Unwatched(Run):
+    """A run without the gradient norm that train.py records: the clock is for training alone."""
+
+    def gradient_norms(self, real: Tensor, fake: Tensor) -> Tensor:
+        return real.new_zeros(1)
+
+
+def checkpoints(run: Run, steps: Iterable[Any], n: int) -> Iterator[float]:
+    """The seconds of training up to each of n checkpoints, and at the end of the run.
+
+    They are the processor's: with one thread the wall time on a core of its own, whatever else the
+    machine does. What is done between two checkpoints by who asks for them is not counted.
+    """
+    every = max(1, run.settings.steps // n)
+    seconds, began = 0.0, time.process_time()
+    for _ in steps:
+        if run.step % every == 0 or run.step == run.settings.steps:
+            seconds += time.process_time() - began
+            yield seconds
+            began = time.process_time()
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:

@@ -41,6 +41,20 @@ def test_digits_fill_their_range_at_every_size():
         assert (batch.min(), batch.max()) == (-1, 1)
 
 
+def by_rows(matrix):
+    return torch.from_numpy(matrix.numpy()[np.lexsort(matrix.numpy().T)])
+
+
+def test_digits_are_split_with_their_labels_and_none_is_in_both_parts():
+    split = data.split_digits(8, seed=3)
+    assert len(split.held_out) == data.N_HELD_OUT
+    together = torch.cat([split.training, split.held_out]).flatten(1)
+    labels = torch.cat([split.labels, split.held_out_labels])[:, None]
+    expected = torch.cat([data.digits(8).flatten(1), data.digit_labels()[:, None]], 1)
+    assert torch.equal(by_rows(torch.cat([together, labels], 1)), by_rows(expected))
+    assert not torch.equal(split.held_out, data.split_digits(8, seed=4).held_out)
+
+
 @pytest.mark.parametrize("name", data.POINT_SETS)
 def test_points_train_and_are_drawn(name, train, tmp_path):
     status, output, _ = train(

@@ -1,92 +1,15 @@
-"""sample_quality.py: the kernel distance, its error, what is held out, and what is said of it."""
+"""sample_quality.py: what is held out, what is measured, and what is said of it."""
 
 import math
 
-import numpy as np
 import pytest
 import sample_quality as study
 import torch
-from gan.data import digits
+from gan.data import split_digits
 from gan.methods import METHODS
 from gan.study import read_rows
 
 from .test_train import assert_picture
-
-
-def brute_force(x, y):
-    """The unbiased MMD², pair by pair: arXiv 1801.01401, equation 4."""
-
-    def k(a, b):
-        return (sum(a_i * b_i for a_i, b_i in zip(a, b, strict=True)) / len(a) + 1) ** 3
-
-    n, m = len(x), len(y)
-    within_x = sum(k(x[i], x[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
-    within_y = sum(k(y[i], y[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
-    across = sum(k(a, b) for a in x for b in y) / (n * m)
-    return within_x + within_y - 2 * across
-
-
-def samples(seed, n, m, shift=0.0, d=3):
-    random = np.random.default_rng(seed)
-    return random.normal(size=(n, d)), random.normal(size=(m, d)) + shift
-
-
-@pytest.mark.parametrize(("n", "m"), [(9, 9), (12, 7), (7, 12)])
-def test_the_distance_is_that_of_all_pairs(n, m):
-    x, y = samples(0, n, m, shift=0.3)
-    distance, _ = study.kernel_distance(x, y, groups=3)
-    assert distance == pytest.approx(brute_force(x, y), rel=1e-12)
-
-
-def test_the_error_is_the_jackknife_over_groups():
-    groups, (x, y) = 4, samples(1, 13, 10, shift=0.3)
-    left_out = [
-        brute_force(x[np.arange(len(x)) % groups != g], y[np.arange(len(y)) % groups != g])
-        for g in range(groups)
-    ]
-    mean = sum(left_out) / groups
-    variance = (groups - 1) / groups * sum((value - mean) ** 2 for value in left_out)
-    _, error = study.kernel_distance(x, y, groups)
-    assert error == pytest.approx(math.sqrt(variance), rel=1e-9)
-
-
-def trials(shift, n_trials=400):
-    """Distances and errors of that many pairs of small samples, of 40 and 60."""
-    pairs = (samples(seed, 40, 60, shift) for seed in range(n_trials))
-    return np.array([study.kernel_distance(x, y) for x, y in pairs]).T
-
-
-def test_samples_of_one_distribution_are_at_distance_zero_on_average():
-    distances, _ = trials(shift=0.0)
-    assert abs(distances.mean()) < 3 * distances.std() / math.sqrt(len(distances))
-    assert (distances < 0).any()
-
-
-def test_with_the_diagonal_the_distance_would_be_biased(monkeypatch):
-    unbiased = study.group_means
-    monkeypatch.setattr(study, "group_means", lambda k, g, within: unbiased(k, g, within=False))
-    distances, _ = trials(shift=0.0)
-    assert distances.mean() > 10 * distances.std() / math.sqrt(len(distances))
-
-
-@pytest.mark.parametrize("shift", [0.0, 1.0])
-def test_the_error_is_the_scatter_of_the_distance(shift):
-    distances, errors = trials(shift)
-    ratio = math.sqrt((errors**2).mean()) / distances.std()
-    # At distance 0 the jackknife errs upwards, as the docstring says.
-    assert 0.9 < ratio < (1.6 if shift == 0 else 1.15)
-
-
-def by_rows(matrix):
-    return torch.from_numpy(matrix.numpy()[np.lexsort(matrix.numpy().T)])
-
-
-def test_held_out_digits_are_not_trained_on():
-    training, held_out = study.split_digits(3)
-    assert len(held_out) == study.HELD_OUT
-    together = torch.cat([training, held_out]).flatten(1)
-    assert torch.equal(by_rows(together), by_rows(digits(8).flatten(1)))
-    assert not torch.equal(held_out, study.split_digits(4)[1])
 
 
 def test_training_takes_only_training_digits(monkeypatch):
@@ -99,7 +22,7 @@ def test_training_takes_only_training_digits(monkeypatch):
     right = study.batches
     monkeypatch.setattr(study, "batches", batches)
     study.work(study.Item("gan", seed=1, critic_steps=1))
-    assert torch.equal(given[0], study.split_digits(1)[0])
+    assert torch.equal(given[0], split_digits(8, 1).training)
 
 
 @pytest.mark.parametrize(("name", "generator_steps"), [("gan", 10), ("wgan", 2)])
@@ -112,25 +35,24 @@ def test_methods_differ_in_generator_steps_and_not_in_critic_steps(name, generat
     assert seconds[0] > 0
 
 
-def test_seeds_are_averaged_and_both_scatters_count():
+def test_seeds_are_averaged_and_both_scatters_of_the_distance_count():
     seeds = [
-        {"method": "gan", "seconds": 10.0, "distance": 0.1, "error": 0.03},
-        {"method": "gan", "seconds": 20.0, "distance": 0.3, "error": 0.04},
+        {"method": "gan", "seconds": 10.0, "distance": 0.1, "error": 0.03, "score": 8.0}
+        | {"score deviation": 0.1, "classes": 10, "accuracy": 0.9},
+        {"method": "gan", "seconds": 20.0, "distance": 0.3, "error": 0.04, "score": 9.0}
+        | {"score deviation": 0.3, "classes": 9, "accuracy": 1.0},
     ]
     row = study.averaged(seeds)
-    assert row["seconds"] == 15
-    assert row["distance"] == pytest.approx(0.2)
+    means = {"seconds": 15, "distance": 0.2, "score": 8.5, "score deviation": 0.2}
+    means |= {"classes": 9.5, "accuracy": 0.95}
+    assert {column: row[column] for column in means} == pytest.approx(means)
     assert row["deviation of seeds"] == pytest.approx(math.sqrt(0.02))
     assert row["error"] == pytest.approx(math.sqrt(((0.03**2 + 0.04**2) / 2 + 0.02) / 2))
 
 
 def test_averages_do_not_mix_methods_or_checkpoints():
     measured = [
-        [
-            {"method": name, "generator steps": step, "seconds": 1.0, "error": 0.0}
-            | {"distance": 10.0 * step + seed}
-            for step in (1, 2)
-        ]
+        [row(name, 10.0 * step + seed) | {"generator steps": step} for step in (1, 2)]
         for name in ("gan", "r1")
         for seed in (0, 1)
     ]
@@ -146,19 +68,33 @@ def test_the_quick_run_leaves_its_table_and_picture(tmp_path, capsys):
     output = capsys.readouterr().out
     assert output.startswith(study.summary(rows) + "\n")
     ends = study.at_the_end(rows)
-    anchors = {study.FLOOR, study.UNTRAINED, study.NOISE}
-    assert ends.keys() == {"wgan-gp", "gan", "r3gan"} | anchors
+    assert ends.keys() == {"wgan-gp", "gan", "r3gan", study.FLOOR, study.HELD_OUT, *study.SANITY}
     assert abs(ends[study.FLOOR]["distance"]) < 0.01 < 1 < ends[study.UNTRAINED]["distance"]
-    assert_picture(tmp_path / "sample_quality.png", panels=2)
+    scores = [ends[name]["score"] for name in study.REFERENCES]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] > 8.5
+    assert scores[-1] == pytest.approx(1)
+    assert (ends[study.FLOOR]["classes"], ends[study.ONE_CLASS]["classes"]) == (10, 1)
+    assert all(row["accuracy"] == ends[study.FLOOR]["accuracy"] > 0.95 for row in rows)
+    assert_picture(tmp_path / "sample_quality.png", panels=3)
 
 
-def row(method, distance, error=0.001, seconds=10.0):
+def row(method, distance, error=0.001, seconds=10.0, score=None, classes=10):
+    score = 9 - distance / 10 if score is None else score
     common = {"generator steps": 800, "critic steps": 4000, "deviation of seeds": 0.0}
+    common |= {"accuracy": 0.975, "score deviation": 0.125}
     numbers = {"distance": distance, "error": error, "seconds": seconds}
-    return {"method": method} | common | numbers
+    return {"method": method} | common | numbers | {"score": score, "classes": classes}
 
 
-ANCHORS = [row(study.FLOOR, 0.0, seconds=0), row(study.UNTRAINED, 3.0, seconds=0)]
+ANCHORS = [
+    row(study.FLOOR, 0.0, seconds=0),
+    row(study.HELD_OUT, 0.0, seconds=0, score=8.5),
+    row(study.UNTRAINED, 3.0, seconds=0, score=2.5, classes=2),
+    row(study.NOISE, 3.2, seconds=0, score=3.0, classes=8),
+    row(study.ONE_CLASS, 0.5, seconds=0, score=1.25, classes=1),
+    row(study.REPEATED, 4.0, seconds=0, score=1.0, classes=1),
+]
 
 
 def test_a_method_that_is_clearly_closest_is_named():
@@ -189,21 +125,37 @@ def test_methods_that_do_not_arrive_are_said_not_to():
     assert "no method came to a hundredth of the untrained distance" in text
 
 
+def test_scores_are_told_with_what_they_are_compared_with():
+    rows = [*ANCHORS, row("gan", 0.2, score=7.0), row("r1", 0.1, score=8.0, classes=9)]
+    rows.append(row("wgan", 0.3, score=6.0))
+    text = study.summary(rows)
+    assert "right for 97.5% of the others, GAN + R1 has the highest inception score," in text
+    assert "8.00 ± 0.12, and clipped WGAN the lowest, 6.00 ± 0.12; GAN + R1 missed classes" in text
+    assert (
+        "training digits 9.00 ± 0.12, held-out digits 8.50 ± 0.12, uniform noise 3.00 ± 0.12, one"
+        " class of digits 1.25 ± 0.12, one digit repeated 1.00 ± 0.12" in text
+    )
+    assert "score and nearness over the methods is 1.00." in text
+    rows[-1]["score"] = 9.0
+    assert "score and nearness over the methods is -0.50." in study.summary(rows)
+
+
 def test_every_method_has_a_place_in_the_picture():
-    rows = [*ANCHORS, row(study.NOISE, 3.2)]
+    rows = [*ANCHORS]
     rows += [row(name, 0.01 * 1.5**i) for i, name in enumerate(METHODS)]
-    left, right = study.figure_of(rows).axes
-    assert len(left.get_yticks()) == len(METHODS) + 3
+    left, middle, right = study.figure_of(rows).axes
+    assert len(left.get_yticks()) == len(middle.get_yticks()) == len(METHODS) + len(ANCHORS)
+    assert left.get_ylim() == middle.get_ylim()
     lines = right.get_legend_handles_labels()[0]
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(METHODS)
 
 
 def test_the_table_has_a_line_for_all_the_best_first():
-    ends = [row("wgan-gp", 0.5, seconds=20.4), row("gan", 0.02), row(study.FLOOR, 0.001)]
-    ends += [row(study.UNTRAINED, 3.0), row(study.NOISE, 4.0)]
-    header, *lines = study.table([row("wgan-gp", 9.0), *ends])
+    rows = [row("wgan-gp", 9.0), row("wgan-gp", 0.5, seconds=20.4), row("gan", 0.02, score=7.0)]
+    header, *lines = study.table([*rows, *ANCHORS])
     assert {len(line) for line in lines} == {len(header)}
     names = [line[0] for line in lines]
-    assert names == [study.FLOOR, "GAN", "WGAN-GP", study.UNTRAINED, study.NOISE]
-    assert lines[2][1] == "20"
-    assert lines[2][3] == "0.5000 ± 0.0010"
+    assert names == [study.FLOOR, study.HELD_OUT, "GAN", "WGAN-GP", *study.SANITY]
+    assert lines[2] == ["GAN", "10", "800", "0.0200 ± 0.0010", "7.00 ± 0.12", "10"]
+    assert lines[3][1] == "20"
+    assert lines[3][3] == "0.5000 ± 0.0010"
