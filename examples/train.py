@@ -30,6 +30,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from gan import processes
+from gan.checked import QualityTable, quality_table
 from gan.compare import compare
 from gan.data import DataError, batches, load
 from gan.methods import critic_step, with_instance_noise
@@ -127,6 +128,7 @@ def train_and_leave(
     except OSError as error:
         raise RunError(f"cannot make the folder {folder}: {error.strerror}") from None
     metrics = Metrics(folder / "metrics.csv", run.step)
+    quality = quality_table(run, given, samples, folder / "quality.csv")
     count = f"{len(samples)} {'images' if len(samples.shape) == 3 else 'points'}"
     what = f"{run.method.title} on {settings.data}: {count} of shape {list(samples.shape)}"
     print(f"{what}, on {device}, into {folder}")
@@ -146,9 +148,10 @@ def train_and_leave(
             if processes.any_of(interrupted.is_set()):
                 break
             if run.step % given["save_every"] == 0 and run.step < settings.steps:
-                leave(run, metrics, shown, folder)
-        leave(run, metrics, shown, folder)
-    print("wrote samples.png, curves.png, summary.png, metrics.csv and checkpoint.pt")
+                leave(run, metrics, shown, folder, quality, writer)
+        leave(run, metrics, shown, folder, quality, writer)
+    tables = "metrics.csv, quality.csv" if quality else "metrics.csv"
+    print(f"wrote samples.png, curves.png, summary.png, {tables} and checkpoint.pt")
     if run.step < settings.steps:
         print(f"stopped at step {run.step}; continue with --resume {folder}")
         return 130
@@ -217,11 +220,20 @@ def progress(run: Run, steps: Iterator[Tensor], metrics: Metrics, writer: Any) -
         yield
 
 
-def leave(run: Run, metrics: Metrics, shown: Tensor, folder: Path) -> None:
+def leave(
+    run: Run,
+    metrics: Metrics,
+    shown: Tensor,
+    folder: Path,
+    quality: QualityTable | None,
+    writer: Any,
+) -> None:
     """Write everything that a run leaves on disk, the checkpoint first."""
     run.save(folder / "checkpoint.pt")
     metrics.write()
     draw(run, metrics, shown, folder)
+    if quality is not None:
+        quality.add(run, writer)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from .data import IMAGE_SETS, POINT_SETS
+from .inception_metrics import LEAST_IMAGES
 from .methods import LOSSES, METHODS
 from .run import RunError, Settings
 
@@ -150,6 +151,16 @@ def build_parser() -> argparse.ArgumentParser:
         " instance noise fades towards",
     )
     where.add_argument(
+        "--metrics",
+        nargs="?",
+        const=1000,
+        type=enough_images,
+        metavar="N",
+        help="at checkpoints, inception score, KID and FID of N generated images (1000), by"
+        " torchmetrics and torch-fidelity; digits have a score and a distance of their own without"
+        " them",
+    )
+    where.add_argument(
         "--save-every", type=positive, default=1000, help="steps between checkpoints (1000)"
     )
     return parser
@@ -215,6 +226,7 @@ def checked(convert: Callable[[str], Any], accept: Callable[[Any], bool], must: 
     return parse
 
 
+enough_images = checked(int, lambda n: n >= LEAST_IMAGES, f"a whole number from {LEAST_IMAGES} on")
 positive = checked(int, lambda n: n >= 1, "a whole number from 1 on")
 natural = checked(int, lambda n: 0 <= n < 2**31, "a whole number from 0 to 2147483647")
 not_negative = checked(float, lambda x: 0 <= x < math.inf, "a number from 0 on")
