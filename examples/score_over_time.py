@@ -45,7 +45,6 @@ CRITIC_STEPS = {DCGAN: 2400, RESNET: 800}
 WIDTHS = {DCGAN: 64, RESNET: 32}
 SIZE = 8
 HURRY = 4  # the learning rate, in those of the methods
-N_CHECKPOINTS = 10
 TRAINING_DIGITS = "training digits"
 
 
@@ -55,6 +54,7 @@ class Training:
     name: str  # of the method
     seed: int
     share: float  # of the steps of a full run
+    n_checkpoints: int
 
 
 class ResidualRun(Unwatched):
@@ -76,7 +76,7 @@ def measure(training: Training) -> list[Row]:
     )
     common = {"pair": training.pair, "method": training.name, "seed": training.seed}
     rows: list[Row] = []
-    for seconds in checkpoints(run, train(run, real_batches), N_CHECKPOINTS):
+    for seconds in checkpoints(run, train(run, real_batches), training.n_checkpoints):
         counts = {"seconds": seconds, "generator steps": run.step}
         measured = quality(run.generate(len(digits.training)), digits.held_out, known.classifier)
         rows.append(common | counts | measured)
@@ -194,9 +194,10 @@ def order_in_words(pair: str, scores: dict[str, np.ndarray]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     study = Study(__file__, __doc__, arguments)
     share = study.pick(quick=0.02, reduced=0.7, full=1.0)
+    n_checkpoints = study.pick(quick=1, reduced=10, full=10)
     seeds = range(study.pick(quick=1, reduced=1, full=2))
     trainings = [
-        Training(pair, name, seed, share)
+        Training(pair, name, seed, share, n_checkpoints)
         for pair in reversed(CRITIC_STEPS)  # the longest first
         for name in NAMES
         for seed in seeds

@@ -132,3 +132,28 @@ def test_networks_become_deeper_with_the_image(size, channels, normalised):
     assert images.shape == (3, channels, size, size)
     assert images.abs().max() <= 1
     assert critic(images).shape == (3, 1)
+
+
+@pytest.mark.parametrize("size", [8, 16])
+def test_residual_networks_become_deeper_with_the_image(size):
+    critic, generator = models.residual_networks((3, size, size), width=4)
+    images = generator(torch.randn(5, models.LATENT))
+    assert images.shape == (5, 3, size, size)
+    assert images.abs().max() <= 1
+    scores = critic(images)
+    assert scores.shape == (5, 1)
+    torch.testing.assert_close(scores[:1], critic(images[:1]))  # each sample by itself
+    blocks = [sum(isinstance(x, models.Residual) for x in net) for net in (critic, generator)]
+    assert blocks == ([2, 1] if size == 8 else [3, 2])
+
+
+@pytest.mark.parametrize("resize", [None, torch.nn.AvgPool2d(2), torch.nn.Upsample(scale_factor=2)])
+def test_a_residual_block_adds_its_change_to_what_it_gets(resize):
+    block = models.Residual(3, resize, normalised=True)
+    x = torch.randn(2, 3, 4, 4)
+    resized = x if resize is None else resize(x)
+    change = block(x) - resized
+    assert change.abs().max() > 0
+    torch.nn.init.zeros_(block.change[-2].weight)
+    block.change[-2].bias.data.fill_(0.5)
+    torch.testing.assert_close(block(x), resized + 0.5)
