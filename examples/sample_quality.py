@@ -123,9 +123,8 @@ def row_of(
 def averaged(seeds: Sequence[Row]) -> Row:
     """One row from those of the seeds, which differ in what was measured."""
     means = {column: float(np.mean([row[column] for row in seeds])) for column in MEANS}
-    errors = np.array([row["error"] for row in seeds])
     deviation = float(np.std([row["distance"] for row in seeds], ddof=1))
-    error = math.sqrt(((errors**2).mean() + deviation**2) / len(seeds))
+    error = math.sqrt((np.mean([row["error"] ** 2 for row in seeds]) + deviation**2) / len(seeds))
     return seeds[0] | means | {"error": error, "deviation of seeds": deviation}
 
 

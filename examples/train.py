@@ -6,6 +6,7 @@
     python examples/train.py --method r3gan                     # one of gan/methods.py
     python examples/train.py --method r1 --loss hinge           # with another loss of the scores
     python examples/train.py --captured                         # the same run, each loss one graph
+    python examples/train.py --data folder:~/pictures --metrics  # score, KID, FID: torchmetrics
     python examples/train.py --resume runs/digits --steps 6000
     torchrun --nproc-per-node 2 examples/train.py               # several processes; --fsdp
 

@@ -1,4 +1,4 @@
-# make studies         every study of examples at a reduced size, into runs/studies; ten minutes on 2 cores
+# make studies         every study of examples at a reduced size, into runs/studies; eleven minutes on 2 cores
 # make studies-full    at the size that is quoted, into docs/studies, and then the gallery; half an hour
 # make gallery         the README's lines about the studies, and docs/studies/README.md, from the tables
 

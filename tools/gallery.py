@@ -26,6 +26,7 @@ STUDIES = (
     "mode_coverage",
     "memorising",
     "sample_quality",
+    "score_over_time",
 )
 
 
