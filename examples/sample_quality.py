@@ -181,8 +181,8 @@ def draw_ends(axes: Axes, ends: Sequence[Row]) -> None:
     draw_points(axes, ends, [row["distance"] for row in ends], [2 * row["error"] for row in ends])
     axes.set_yticks(range(len(ends)), labels)
     axes.set(
-        title="at the end of training (interval: ± 2 standard errors)",
-        xlabel="kernel distance to held-out digits (linear around 0)",
+        title="kernel distance at the end of training",
+        xlabel="± 2 standard errors (linear around 0)",
     )
 
 
@@ -193,8 +193,8 @@ def draw_scores(axes: Axes, ends: Sequence[Row]) -> None:
     )
     axes.set_yticks(range(len(ends)), [])
     axes.set(
-        title="inception score (interval: ± deviation of the parts)",
-        xlabel="from 1 to 10 classes; dashed: training digits",
+        title="inception score at the end",
+        xlabel="± deviation of the parts",
         xlim=(0.5, 10.2),
         xticks=range(1, 11),
     )
@@ -225,9 +225,9 @@ def draw_curves(axes: Axes, rows: Sequence[Row]) -> None:
             label=title_of(end["method"]),
         )
     axes.set(
-        title="along training (band: training digits ± 2 standard errors)",
+        title="kernel distance along training (band: that of training digits)",
         xlabel="seconds of training",
-        ylabel="kernel distance (linear around 0)",
+        ylabel="linear around 0",
         xlim=(0, None),
     )
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8.5)

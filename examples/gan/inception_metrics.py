@@ -2,6 +2,7 @@
 
 The network is Inception v3 as torch-fidelity has it, with the weights that these scores are quoted
 for. Scores in papers are those of 50000 samples; with fewer, FID is larger and the score lower.
+The tests take a stand-in for the package: with the weights, which are a download, none has run.
 """
 
 from __future__ import annotations
