@@ -67,6 +67,9 @@ def test_methods_are_compared_when_the_first_has_ended():
         " clipped WGAN 3.05 and WGAN-GP 4.25 after 20 s) and GAN with the ResNet pair"
     )
     assert "With the ResNet pair, WGAN-GP is above clipped WGAN and below GAN." in text
+    assert (
+        "On CIFAR-10, the paper has WGAN-GP above clipped weights; so here with DCGAN and" in text
+    )
     assert "Training digits get 9.25; the classifier is right for 97.5%" in text
     assert text.endswith("means of 2 seeds.")
 
@@ -76,3 +79,10 @@ def test_scores_whose_seeds_overlap_are_not_ordered():
     text = study.summary(rows_of({"gan": 5.05, "wgan": 4, "wgan-gp": 5}, seconds))
     assert "that of GAN with the DCGAN pair" in text
     assert "With the DCGAN pair, WGAN-GP is above clipped WGAN and level with GAN." in text
+
+
+def test_a_paper_that_is_not_borne_out_is_said_so():
+    rows = rows_of({"gan": 5, "wgan": 6, "wgan-gp": 4}, dict.fromkeys(study.NAMES, 10))
+    text = study.summary(rows)
+    assert "With the DCGAN pair, WGAN-GP is below clipped WGAN and below GAN." in text
+    assert "the paper has WGAN-GP above clipped weights; not so here." in text
