@@ -32,12 +32,13 @@ from itertools import product
 import numpy as np
 import torch
 from gan.data import SplitDigits, TensorSamples, batches
+from gan.kernel_distance import over_seeds
 from gan.methods import METHODS
 from gan.options import settings_of
 from gan.pictures import FAKE, LINE, REAL
 from gan.quality import ClassifiedDigits, classified_digits, quality
 from gan.run import Run
-from gan.study import Row, Study, Unwatched, checkpoints, listed
+from gan.study import Row, Study, Unwatched, checkpoints, listed, plus_minus
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -123,8 +124,7 @@ def row_of(
 def averaged(seeds: Sequence[Row]) -> Row:
     """One row from those of the seeds, which differ in what was measured."""
     means = {column: float(np.mean([row[column] for row in seeds])) for column in MEANS}
-    deviation = float(np.std([row["distance"] for row in seeds], ddof=1))
-    error = math.sqrt((np.mean([row["error"] ** 2 for row in seeds]) + deviation**2) / len(seeds))
+    _, error, deviation = over_seeds(*([row[x] for row in seeds] for x in ("distance", "error")))
     return seeds[0] | means | {"error": error, "deviation of seeds": deviation}
 
 
@@ -325,9 +325,8 @@ def differ(a: Row, b: Row) -> bool:
 
 
 def value(row: Row) -> str:
-    """The distance and its error, with two digits of the error."""
-    decimals = max(0, 1 - math.floor(math.log10(row["error"])))
-    return f"{row['distance']:.{decimals}f} ± {row['error']:.{decimals}f}"
+    """The distance and its error."""
+    return plus_minus(row["distance"], row["error"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,5 +1,5 @@
-# make studies         every study of examples at a reduced size, into runs/studies; eleven minutes on 2 cores
-# make studies-full    at the size that is quoted, into docs/studies, and then the gallery; half an hour
+# make studies         every study of examples at a reduced size, into runs/studies; twelve minutes on 2 cores
+# make studies-full    at the size that is quoted, into docs/studies, and then the gallery; forty minutes
 # make gallery         the README's lines about the studies, and docs/studies/README.md, from the tables
 
 STUDIES := $(shell grep -l '^from gan.study import' examples/*.py)

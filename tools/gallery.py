@@ -27,6 +27,7 @@ STUDIES = (
     "memorising",
     "sample_quality",
     "score_over_time",
+    "architectures",
 )
 
 

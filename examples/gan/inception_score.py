@@ -80,6 +80,13 @@ def class_probabilities(classifier: nn.Module, samples: Tensor) -> Tensor:
     return logits.double().softmax(1)
 
 
+@torch.no_grad()
+def last_features(classifier: nn.Module, samples: Tensor) -> Tensor:
+    """What the classifier's last layer is given for each of the samples, [n, d], in float64."""
+    *layers, _ = classifier.children()
+    return torch.cat([nn.Sequential(*layers)(part) for part in samples.split(512)]).double()
+
+
 def accuracy(classifier: nn.Module, images: Tensor, labels: Tensor) -> float:
     """The share of the images whose most probable class is their label."""
     return (class_probabilities(classifier, images).argmax(1) == labels).double().mean().item()

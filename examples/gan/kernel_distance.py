@@ -6,6 +6,7 @@ Source: Bińkowski et al., "Demystifying MMD GANs", arXiv 1801.01401, section 4.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,6 +25,16 @@ def kernel_distance(x: np.ndarray, y: np.ndarray, groups: int = GROUPS) -> tuple
     estimate, left_out = estimates[0], estimates[1:]
     variance = (groups - 1) * left_out.var()
     return float(estimate), math.sqrt(variance)
+
+
+def over_seeds(distances: Sequence[float], errors: Sequence[float]) -> tuple[float, float, float]:
+    """The mean over the seeds, its standard error, and the deviation of the seeds.
+
+    The error comes from the scatter of the seeds and from the error of each.
+    """
+    deviation = float(np.std(distances, ddof=1)) if len(distances) > 1 else 0.0
+    variance = float(np.square(errors).mean()) + deviation**2
+    return float(np.mean(distances)), math.sqrt(variance / len(distances)), deviation
 
 
 def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:

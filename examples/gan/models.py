@@ -31,25 +31,29 @@ def networks(
     return point_critic(width, dropout), point_generator(width)
 
 
-def image_critic(size: int, channels: int, width: int, dropout: float = 0.0) -> nn.Sequential:
-    """[B, channels, size, size] to scores [B, 1]: halve the image down to 4x4, double the features.
+def image_critic(
+    size: int, channels: int, width: int, dropout: float = 0.0, *, smallest: int = 4
+) -> nn.Sequential:
+    """[B, channels, size, size] to scores [B, 1]: halve the image, double the features.
+
+    The last features have ``smallest`` pixels on a side.
 
     No batch normalisation: the penalty is about the gradient of each sample by itself.
     """
-    features = [channels, *feature_counts(size, width)]
+    features = [channels, *feature_counts(size // smallest, width)]
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(features):
         layers += [nn.Conv2d(n_in, n_out, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE)]
         layers += dropping(dropout)
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features[-1] * 4 * 4, 1))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features[-1] * smallest**2, 1))
 
 
-def image_generator(size: int, channels: int, width: int) -> nn.Sequential:
+def image_generator(size: int, channels: int, width: int, *, smallest: int = 4) -> nn.Sequential:
     """Noise [B, LATENT] to images [B, channels, size, size] in [-1, 1]: the critic mirrored."""
-    features = [2 * n for n in feature_counts(size, width)][::-1]
+    features = [2 * n for n in feature_counts(size // smallest, width)][::-1]
     layers: list[nn.Module] = [
-        nn.Linear(LATENT, features[0] * 4 * 4, bias=False),
-        nn.Unflatten(1, (features[0], 4, 4)),
+        nn.Linear(LATENT, features[0] * smallest**2, bias=False),
+        nn.Unflatten(1, (features[0], smallest, smallest)),
         nn.BatchNorm2d(features[0]),
         nn.ReLU(),
     ]
@@ -63,12 +67,17 @@ def image_generator(size: int, channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(*layers, last, nn.Tanh())
 
 
-def plain_image_generator(size: int, channels: int, width: int) -> nn.Sequential:
-    """The same without normalisation: what R3GAN's generator has in common with its critic."""
-    features = [2 * n for n in feature_counts(size, width)][::-1]
+def plain_image_generator(
+    size: int, channels: int, width: int, *, smallest: int = 4, doubled: bool = True
+) -> nn.Sequential:
+    """The same without normalisation: what R3GAN's generator has in common with its critic.
+
+    All layers have 2 width features where they are not ``doubled`` from one to the next.
+    """
+    features = [2 * n for n in feature_counts(size // smallest, width, doubled)][::-1]
     layers: list[nn.Module] = [
-        begun_as_by_he(nn.Linear(LATENT, features[0] * 4 * 4), n_inputs=LATENT),
-        nn.Unflatten(1, (features[0], 4, 4)),
+        begun_as_by_he(nn.Linear(LATENT, features[0] * smallest**2), n_inputs=LATENT),
+        nn.Unflatten(1, (features[0], smallest, smallest)),
         nn.LeakyReLU(SLOPE),
     ]
     for n_in, n_out in pairwise(features):
@@ -80,21 +89,24 @@ def plain_image_generator(size: int, channels: int, width: int) -> nn.Sequential
 
 
 @torch.no_grad()
-def begun_as_by_he(layer: Layer, n_inputs: int) -> Layer:
+def begun_as_by_he(layer: Layer, n_inputs: int, slope: float = SLOPE) -> Layer:
     """The layer with first weights that keep the size of features where nothing normalises them.
 
     Source: He et al., "Delving Deep into Rectifiers", arXiv 1502.01852, section 2.2.
     """
-    layer.weight.normal_(std=math.sqrt(2 / (1 + SLOPE**2) / n_inputs))
+    layer.weight.normal_(std=math.sqrt(2 / (1 + slope**2) / n_inputs))
     if layer.bias is not None:
         layer.bias.zero_()
     return layer
 
 
-def feature_counts(size: int, width: int) -> list[int]:
-    """Features after each halving of the image, the finest first: width, 2 width, ... 8 width."""
-    halvings = size.bit_length() - 3  # 8 to 4 is one, 16 to 4 two, ...
-    return [width * min(2**i, 8) for i in range(halvings)]
+def feature_counts(ratio: int, width: int, doubled: bool = True) -> list[int]:
+    """Features after each halving of the image, the finest first: width, 2 width, ... 8 width.
+
+    The image is so many times as wide as the smallest features.
+    """
+    halvings = ratio.bit_length() - 1  # 2 is one, 4 two, ...
+    return [width * min(2**i, 8) if doubled else width for i in range(halvings)]
 
 
 def residual_networks(shape: Sequence[int], width: int) -> tuple[nn.Module, nn.Module]:
@@ -104,7 +116,7 @@ def residual_networks(shape: Sequence[int], width: int) -> tuple[nn.Module, nn.M
     more in the critic: no normalisation in the critic, batch normalisation in the generator.
     """
     channels, size, _ = shape
-    n = len(feature_counts(size, width))
+    n = len(feature_counts(size // 4, width))
     shrinking = [Residual(width, nn.AvgPool2d(2)) for _ in range(n)]
     critic = nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import multiprocessing
 import os
 import time
@@ -139,3 +140,9 @@ def _number(text: str) -> Any:
 def listed(words: Sequence[str]) -> str:
     """As in a sentence: a, b and c."""
     return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])
+
+
+def plus_minus(value: float, error: float) -> str:
+    """The value and its error, with two digits of the error."""
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
