@@ -170,10 +170,9 @@ def summary(rows: Sequence[Row]) -> str:
         f" with the best of {len(CLIPPINGS)} bounds ({seeds_in_words(rows)}). A share is the gain"
         " in the dual objective for each unit of the largest slope found, relative to the exact"
         f" distance of the same samples, {numbers(distances)}; two samples of the fakes alone are"
-        f" {numbers(floors)} apart. Two things keep a critic from 100 %: it does not know these"
-        f" samples, for which an exact critic of others has {percent(of[EXACT])}; and its slope is"
-        " uneven, for with the median slope in the place of the largest the rising λ would have"
-        f" {percent(by_median)}."
+        f" {numbers(floors)} apart. An exact critic of as many other samples has"
+        f" {percent(of[EXACT])}; with the median slope in the place of the largest, the rising λ"
+        f" would have {percent(by_median)}."
     )
 
 
@@ -221,7 +220,7 @@ def seeds_in_words(rows: Sequence[Row]) -> str:
 
 def draw(rows: Sequence[Row], surfaces: Sequence[Surface]) -> Figure:
     """The critics of the first seed; the shares in the titles are theirs too."""
-    figure = Figure(figsize=(12.4, 9.8), dpi=110, layout="constrained")
+    figure = Figure(figsize=(12.4, 9.8), dpi=90, layout="constrained")
     panels = figure.subplots(len(TITLES), len(SHOWN), sharex=True, sharey=True)
     by_setting: dict[tuple[str, str], tuple[Row, Surface]] = {}
     for row, surface in zip(rows, surfaces, strict=True):

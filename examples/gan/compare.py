@@ -7,11 +7,14 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from wgan_fast import fast_gradient_penalty
+
+from .methods import Method, critic_step
 
 Penalty = Callable[..., Tensor]
 
@@ -55,7 +58,7 @@ def compare(
 ) -> Comparison:
     """Both penalties on copies of the critic, which itself is left as it is."""
     steps = [
-        critic_step(copy.deepcopy(critic), real, fake, penalty, lambda_gp)
+        step_with(copy.deepcopy(critic), real, fake, penalty, lambda_gp)
         for penalty in (fast_gradient_penalty, textbook_penalty)
     ]
     fast, textbook = interleaved_medians(steps, rounds, real.device)
@@ -63,24 +66,21 @@ def compare(
     return Comparison(1e3 * fast, 1e3 * textbook, difference)
 
 
-def critic_step(
+def step_with(
     critic: nn.Module, real: Tensor, fake: Tensor, penalty: Penalty, lambda_gp: float
-) -> Callable[[], None]:
-    """A whole step of the critic, loss, backward pass and Adam, whose step size 0 moves nothing."""
-    optimizer = torch.optim.Adam(critic.parameters(), lr=0.0, betas=(0.0, 0.9))
+) -> Callable[[], object]:
+    """A step of the critic as in training, with Adam, whose step size 0 moves nothing."""
 
-    def step() -> None:
-        loss = critic(fake).mean() - critic(real).mean()
-        loss = loss + penalty(critic, real, fake, lambda_gp=lambda_gp)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    def weighted(critic: nn.Module, real: Tensor, fake: Tensor, weight: float) -> Tensor:
+        return penalty(critic, real, fake, lambda_gp=weight)
 
-    return step
+    method = Method("WGAN-GP", other_penalty=weighted, weight=lambda_gp)
+    optimizer = method.optimizer(critic.parameters(), learning_rate=0.0)
+    return partial(critic_step, critic, optimizer, method, real, fake)
 
 
 def interleaved_medians(
-    steps: list[Callable[[], None]], rounds: int, device: torch.device
+    steps: list[Callable[[], object]], rounds: int, device: torch.device
 ) -> list[float]:
     """Median seconds of each step; taken in turns, so that a busy machine slows all alike."""
     times: list[list[float]] = [[] for _ in steps]

@@ -63,16 +63,15 @@ def exact_distance(a: Tensor, b: Tensor) -> float:
 class ExactCritic(nn.Module):
     """An optimal critic of two samples, [n, 2] each, from the dual of exact transport.
 
-    The dual gives values at the real samples; elsewhere it is the lowest function with them and with
-    slopes of at most 1. Of these two samples it reaches all of the distance.
+    The dual gives values at the real samples; elsewhere it is the lowest function with these values
+    and slopes of at most 1. Of these two samples it reaches all of the distance.
     """
 
     def __init__(self, real: Tensor, fake: Tensor):
         super().__init__()
         costs = torch.cdist(real.double(), fake.double()).numpy()
         _, log = ot.emd2([], [], costs, numItermax=ITERATIONS, log=True)
-        self.register_buffer("real", real.double())
-        self.register_buffer("values", torch.as_tensor(log["u"]))
+        self.real, self.values = real.double(), torch.as_tensor(log["u"])
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, 2] to [n, 1], in double precision."""

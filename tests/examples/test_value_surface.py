@@ -210,7 +210,7 @@ def test_the_words_follow_the_numbers():
     assert paper.startswith("The penalty's critics reach more of the distance than any")
     assert "80, 80 and 80 % with λ = 10 and 90, 90 and 90 % with λ rising" in paper
     assert "against 40, 40 and 40 % with c = 0.01" in paper
-    assert "an exact critic of others has 97, 97 and 97 %" in paper
+    assert "An exact critic of as many other samples has 97, 97 and 97 %" in paper
     assert paper.endswith("the rising λ would have 100, 100 and 100 %.")  # 0.9 / 0.9
     assert opposite.startswith("No penalty's critic reaches more of the distance")
     assert "40, 40 and 40 % with λ = 10 and 30, 30 and 30 % with" in opposite
