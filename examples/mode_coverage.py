@@ -177,7 +177,8 @@ def draw_samples(axes: Axes, samples: Tensor, title: str) -> None:
     axes.scatter(*samples.numpy().T, s=2, color=FAKE, linewidths=0)
     limit = 2.7 * SPACING
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[], yticks=[])
-    axes.set_title(title)
+    outside = (samples.abs() > limit).any(1).double().mean().item()
+    axes.set_title(f"{title} ({outside:.0%} outside)" if outside > 0.5 else title)
 
 
 def draw_intervals(
@@ -196,7 +197,7 @@ def draw_intervals(
         axes.axvline(values_of(rows, REAL_SAMPLES, quantity).mean(), color=REAL, linestyle="--")
     if quantity == "distance":
         axes.set_xscale("log")
-        axes.set_xticks([0.1, 0.3, 1, 3], ["0.1", "0.3", "1", "3"])
+        axes.set_xticks([0.1, 0.3, 1, 3, 10, 30], ["0.1", "0.3", "1", "3", "10", "30"])
         axes.minorticks_off()
     axes.set(xlabel=label, xlim=limits)
     axes.grid(alpha=0.3)
