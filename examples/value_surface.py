@@ -19,9 +19,9 @@ smaller. One steep place in thousands lowers the share of the whole critic; the 
 it tells how much of the loss that is.
 
 Around each mode the optimal critic is a cone. On the way there from one wide cone, slopes between
-the modes fall below 1, and λ = 10 makes that cost more than the modes gain: such a critic stays
-without them. A weight that rises from 0.1 to 100 lets the modes form first and brings the slopes to
-1 afterwards.
+the modes fall below 1, which the penalty works against: with λ = 10 few of the 25 modes form. With
+a weight that rises from 0.1 to 100 they form first, and slopes come near 1 afterwards. What is then
+missing is at single steep places and at the edges between cones, which the networks round off.
 
 Source: Gulrajani et al., "Improved Training of Wasserstein GANs", arXiv 1704.00028, section 3.1 and
 figure 1; λ = 10 as in its algorithm 1, and 0.1 as in the authors' code for these sets. Other than
