@@ -12,10 +12,11 @@ from torch import nn
 from tests.captured import training
 from tests.captured.training import both, replayed, samples
 from tests.comparing import assert_close
-from wgan_fast import captured
+from wgan_fast import captured, fast_gradient_penalty
 from wgan_fast._capture import choose
 from wgan_fast._capture import inductor as of_inductor
 from wgan_fast._capture.replay import Replay
+from wgan_fast.second_order import without_thresholds
 
 #: In float64, of numbers near 1: some hundred roundings of 1e-16, and three steps that add them up.
 #: Absolute, for a bias before batch normalisation has a gradient of nothing but rounding.
@@ -57,6 +58,42 @@ def test_inductor_gets_formulas_for_the_operators_of_the_library(monkeypatch):
     (graph,) = graphs
     assert "aten" in graph.code
     assert "wgan_fast" not in graph.code
+
+
+class Dtypes(torch.fx.Interpreter):
+    """Runs a graph and notes of which dtypes the tensors in it are."""
+
+    def __init__(self, graph):
+        super().__init__(graph)
+        self.found = set()
+
+    def run_node(self, node):
+        result = super().run_node(node)
+        self.found |= {x.dtype for x in (result,) if isinstance(x, torch.Tensor)}
+        return result
+
+
+def test_inductor_computes_in_the_dtype_of_the_kernels(monkeypatch):
+    """The references compute in float64, which takes twice as long and is not what is asked for."""
+    compiled = []
+    monkeypatch.setattr(
+        of_inductor, "compile_graph", lambda *given: compiled.append(given) or given[0]
+    )
+    critic = training.mlp(nn.LayerNorm(16), nn.SiLU())
+    real, fake = (x.float() for x in samples((8, 5)))
+    epsilon = torch.rand(8)
+    with without_thresholds():
+        loss = inductor(lambda: fast_gradient_penalty(critic, real, fake, epsilon=epsilon))
+        loss()
+    calls = str(loss._graphs[0]._tape.calls)
+    assert "activation_gradients" in calls
+    assert "normalisation_double_backward" in calls
+    ((graph, given),) = compiled
+    with torch.no_grad():
+        dtypes = Dtypes(graph)
+        dtypes.run(*given)
+    assert torch.float32 in dtypes.found
+    assert torch.float64 not in dtypes.found
 
 
 class Slow(Replay):
@@ -135,7 +172,7 @@ def test_a_cuda_graph_needs_a_device():
 
 SCRIPT = """
 import torch
-from wgan_fast import captured
+from wgan_fast import captured, fast_gradient_penalty
 weight = torch.ones(3, requires_grad=True)
 loss = captured(lambda x: (weight * x).square().sum())
 for _ in range(2):

@@ -38,10 +38,11 @@ class Inductor:
 
 
 def _in_plain_pytorch(tape: Tape, given: Sequence[Tensor]) -> fx.GraphModule:
-    """The calls, the library's operators as their formulas: Inductor merges these with what stands
-    around them, and would call the kernels one by one."""
+    """The calls, the library's operators as PyTorch computes them, in the dtype that the kernels
+    compute in: Inductor merges these with what stands around them, and would call the kernels one
+    by one."""
     graph = as_module(tape)
-    formulas = {op.overload: op.reference for op in REGISTRY.values()}
+    formulas = {op.overload: op.pytorch for op in REGISTRY.values()}
     if not any(call.op in formulas for call in tape.calls):
         return graph
     return make_fx(graph, decomposition_table=formulas)(*given)

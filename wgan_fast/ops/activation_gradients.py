@@ -17,7 +17,14 @@ from torch import Tensor
 from .._arguments import check_choice, check_dense, describe
 from ._activations import ACTIVATIONS, Derivatives
 from ._checks import check_dtype
-from ._layout import as_one_piece, empty_in_order_of, in_order_of, is_one_piece, lies_like
+from ._layout import (
+    as_one_piece,
+    compute_dtype,
+    empty_in_order_of,
+    in_order_of,
+    is_one_piece,
+    lies_like,
+)
 from ._op import Op
 
 
@@ -123,8 +130,10 @@ def _check_activation(activation: str, parameters: Sequence[float]) -> None:
         )
 
 
-def _derivatives(x: Tensor, activation: str, parameters: Sequence[float]) -> Derivatives:
-    return ACTIVATIONS[activation].derivatives(x.double(), *parameters)
+def _derivatives(
+    x: Tensor, activation: str, parameters: Sequence[float], dtype: torch.dtype = torch.float64
+) -> Derivatives:
+    return ACTIVATIONS[activation].derivatives(x.to(dtype), *parameters)
 
 
 def plain_backward(x: Tensor, grad: Tensor, activation: str, parameters: Sequence[float]) -> Tensor:
@@ -136,12 +145,24 @@ def plain_gradients(
     x: Tensor, grad: Tensor, tangent: Tensor, activation: str, parameters: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
     """The same of what :func:`activation_gradients` returns."""
-    first, second, _ = _derivatives(x, activation, parameters)
+    return _gradients(torch.float64, x, grad, tangent, activation, parameters)
+
+
+def _gradients(
+    dtype: torch.dtype,
+    x: Tensor,
+    grad: Tensor,
+    tangent: Tensor,
+    activation: str,
+    parameters: Sequence[float],
+) -> tuple[Tensor, Tensor]:
+    first, second, _ = _derivatives(x, activation, parameters, dtype)
     of_grad, of_x = tangent * first, tangent * (grad * second)
     return of_grad.to(x.dtype), of_x.to(x.dtype)
 
 
-def _reference_backward(
+def _backward(
+    dtype: torch.dtype,
     x: Tensor,
     grad: Tensor,
     tangent: Tensor,
@@ -150,7 +171,7 @@ def _reference_backward(
     activation: str,
     parameters: Sequence[float],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    first, second, third = _derivatives(x, activation, parameters)
+    first, second, third = _derivatives(x, activation, parameters, dtype)
     a, b = adjoint_of_grad, adjoint_of_x
     to_x = tangent * (a * second + b * (grad * third))
     to_grad = tangent * (b * second)
@@ -208,6 +229,7 @@ ACTIVATION_GRADIENTS = Op(
     "float[] parameters) -> (Tensor, Tensor)",
     check=_check,
     reference=plain_gradients,
+    pytorch=lambda x, *args: _gradients(compute_dtype(x.dtype), x, *args),
     fake=lambda x, *_: (empty_in_order_of(x), empty_in_order_of(x)),
     autograd=_ActivationGradients.apply,
     samples=_samples,
@@ -217,9 +239,10 @@ ACTIVATION_GRADIENTS_BACKWARD = Op(
     "activation_gradients_backward(Tensor x, Tensor grad, Tensor tangent, Tensor adjoint_of_grad, "
     "Tensor adjoint_of_x, str activation, float[] parameters) -> (Tensor, Tensor, Tensor)",
     check=_check_backward,
-    reference=_reference_backward,
+    reference=lambda *args: _backward(torch.float64, *args),
+    pytorch=lambda x, *args: _backward(compute_dtype(x.dtype), x, *args),
     fake=lambda x, *_: tuple(empty_in_order_of(x) for _ in range(3)),
     # Only asked for from the fourth order on: plain PyTorch does, to any order.
-    autograd=lambda kernel, *args: _reference_backward(*args),
+    autograd=lambda kernel, *args: _backward(torch.float64, *args),
     samples=_backward_samples,
 )
