@@ -271,14 +271,13 @@ def critic_loss(
         backend=backend,
         double_backward=cast(DoubleBackward, double_backward),
         return_norms=True,
-        by_differences=_BY_DIFFERENCES,
     )
     check_critic(critic)
     checks.check_inference_mode()
     if epsilon is not None and gp is None:
         raise ValueError("epsilon must be None without gp: there is nothing to interpolate")
     dues = {"gp": _due(gp, "gp"), "r1": _due(r1, "r1"), "r2": _due(r2, "r2")}
-    step = Step(options)
+    step = Step(options, _BY_DIFFERENCES)
     if dues["gp"] is None:
         critic_of_real, real = joined(critic, real, "real")
         critic_of_fake, fake = joined(critic, fake, "fake")

@@ -29,6 +29,8 @@ def penalise(
     weight: float,
     term: Term,
     options: Options,
+    *,
+    by_differences: str = 'double_backward="finite_difference"',
 ) -> Any:
     """The penalty of the critic's gradient norms at some points.
 
@@ -39,6 +41,7 @@ def penalise(
         weight: the factor of the penalty.
         term: what a norm costs.
         options: the shared keywords.
+        by_differences: how to do without a double backward, as errors suggest it.
 
     Returns:
         The penalty, or ``(penalty, norms)``, as the options say.
@@ -78,7 +81,7 @@ def penalise(
                 create_graph=create_graph,
                 prune=prune,
                 module=module,
-                by_differences=options.by_differences,
+                by_differences=by_differences,
                 engines=engines,
             )
         return *cost(gradients), x

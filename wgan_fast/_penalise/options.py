@@ -113,8 +113,6 @@ class Options:
     generator: torch.Generator | None = None
     first_sample: int | None = None
     return_norms: bool = False
-    #: How to do without a double backward, as errors suggest it.
-    by_differences: str = 'double_backward="finite_difference"'
 
     def __post_init__(self) -> None:
         # On the path of every call: what was left at its default is not looked at twice.

@@ -42,6 +42,7 @@ class Step:
 
     Args:
         options: the shared keywords.
+        by_differences: how to do without a double backward, as errors suggest it.
         penalties: the weighed penalties, by the names "gp", "r1" and "r2".
         norms: each sample's gradient norm, likewise.
         ways: how the scores of "real" and "fake" are differentiated, where that is shared with a
@@ -49,6 +50,7 @@ class Step:
     """
 
     options: Options
+    by_differences: str
     penalties: dict[str, Tensor] = field(default_factory=dict)
     norms: dict[str, Tensor] = field(default_factory=dict)
     ways: dict[str, str] = field(default_factory=dict)
@@ -71,7 +73,7 @@ class Step:
             kwargs,
             module=module_of(critic) if options.module is None else options.module,
             prune=options.double_backward == "pruned",
-            by_differences=options.by_differences,
+            by_differences=self.by_differences,
         )
         batch = samples.shape[0]
         cost = cost_of(due.weight / 2, batch, batch, due.term, due.options(options))
@@ -82,7 +84,16 @@ class Step:
     def penalise(self, critic: Critic, points: Points, batch: int, due: Due) -> None:
         """Calls the critic at interpolates, for the penalty of WGAN-GP."""
         options = due.options(self.options)
-        self._note("gp", *penalise(critic, points, batch, due.weight, due.term, options))
+        gp = penalise(
+            critic,
+            points,
+            batch,
+            due.weight,
+            due.term,
+            options,
+            by_differences=self.by_differences,
+        )
+        self._note("gp", *gp)
 
     def _note(self, penalty: str, value: Tensor, norms: Tensor) -> None:
         self.penalties[penalty], self.norms[penalty] = value, norms.detach()
