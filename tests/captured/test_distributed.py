@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.captured.training import assert_equal
-from tests.captured.two_processes import CASES, critic_of, train
+from tests.captured.two_processes import CASES, IMPOSSIBLE, critic_of, train
 from tests.comparing import assert_close
 
 pytestmark = pytest.mark.skipif(
@@ -35,6 +35,8 @@ def results(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_eagers(results, case):
+    if case in IMPOSSIBLE:
+        pytest.skip("this PyTorch's DistributedDataParallel has no batch normalisation here")
     for rank, result in enumerate(results):
         ours, theirs = result[case, "captured"], result[case, "eager"]
         # Eager exchanges buffers before every call of the critic, a graph before all of them: those

@@ -26,6 +26,11 @@ CASES = {
 }  # fmt: skip
 
 
+#: What DistributedDataParallel cannot do in this PyTorch without ``captured`` either: 2.11 changes the
+#: running means between two calls, and then misses what they were.
+IMPOSSIBLE = () if torch.__version__ >= "2.13" else ("batch_norm",)
+
+
 class First(nn.Module):
     """Calls the first of several networks."""
 
@@ -86,6 +91,7 @@ def main(rank, folder):
     results = {
         (case, name): train(critic_of(case), case, capture, rank, 2)
         for case in CASES
+        if case not in IMPOSSIBLE
         for name, capture in [("captured", replayed), ("eager", lambda loss: loss)]
     }
     torch.save(results, f"{folder}/{rank}.pt")
