@@ -26,8 +26,8 @@ CASES = {
 }  # fmt: skip
 
 
-#: What DistributedDataParallel cannot do in this PyTorch without ``captured`` either: 2.11 changes the
-#: running means between two calls, and then misses what they were.
+#: What DistributedDataParallel cannot do in this PyTorch without ``captured`` either: that of 2.11
+#: changes the running means between two calls, and then misses what they were.
 IMPOSSIBLE = () if torch.__version__ >= "2.13" else ("batch_norm",)
 
 
