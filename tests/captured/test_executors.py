@@ -29,6 +29,7 @@ def inductor(loss):
 
 @pytest.mark.filterwarnings("ignore:the critic has batch normalisation")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own, in its compiler
+@pytest.mark.skipif(not of_inductor.DRAWS_IN_ORDER, reason="this Inductor changes their order")
 def test_inductor_is_eager_to_rounding():
     """With what it has to get right: draws, dropout, state, an operator of the library."""
 
@@ -58,6 +59,18 @@ def test_inductor_gets_formulas_for_the_operators_of_the_library(monkeypatch):
     (graph,) = graphs
     assert "aten" in graph.code
     assert "wgan_fast" not in graph.code
+
+
+def test_inductor_is_left_out_where_it_changes_the_order_of_draws(monkeypatch):
+    monkeypatch.setattr(of_inductor, "DRAWS_IN_ORDER", False)
+    monkeypatch.setattr(of_inductor, "compile_graph", lambda graph, _: graph)
+    x = torch.ones(4)
+    loss = captured(lambda x: (x * torch.rand(4) * torch.rand(4)).sum())
+    loss(x)
+    (graph,) = loss.report().graphs
+    assert "order of draws" in graph.left_out["inductor"]
+    one = inductor(lambda x: (x * torch.rand(4)).sum())
+    one(x)  # one draw has no order
 
 
 class Dtypes(torch.fx.Interpreter):

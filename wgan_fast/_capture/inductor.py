@@ -12,7 +12,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from .._torch_internals import compile_graph
 from ..ops._op import REGISTRY
+from .errors import CaptureError
 from .tape import Call, Slot, Tape, map_slots
+
+#: That of 2.11 makes several draws in another order than the graph: they would not be eager's.
+DRAWS_IN_ORDER = torch.__version__ >= "2.13"
 
 
 class Inductor:
@@ -27,6 +31,8 @@ class Inductor:
     name = "inductor"
 
     def __init__(self, tape: Tape, inputs: Sequence[Tensor]) -> None:
+        if not DRAWS_IN_ORDER and sum(call.is_random for call in tape.calls) > 1:
+            raise CaptureError("Inductor changes the order of draws before torch 2.13")
         self._constants = list(tape.constants.values())
         with torch.no_grad():
             given = [*inputs, *self._constants]
