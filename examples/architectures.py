@@ -31,7 +31,7 @@ from itertools import product
 
 import torch
 from gan.architectures import ARCHITECTURES, Architecture
-from gan.data import SplitDigits, TensorSamples, batches
+from gan.data import SplitDigits
 from gan.inception_score import class_probabilities, covered_classes, last_features
 from gan.kernel_distance import kernel_distance, over_seeds
 from gan.methods import METHODS
@@ -39,7 +39,7 @@ from gan.options import settings_of
 from gan.pictures import FAKE, LINE, REAL, image_grid
 from gan.quality import classified_digits
 from gan.run import Settings
-from gan.study import Row, Study, Unwatched, listed, plus_minus
+from gan.study import Row, Study, Unwatched, listed, plus_minus, training_batches
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -105,14 +105,7 @@ def row_of(item: Item, samples: Tensor) -> Row:
 
 def trained_samples(item: Item, digits: SplitDigits) -> Tensor:
     run = new_run(item)
-    real_batches = batches(
-        TensorSamples(digits.training),
-        batch_size=BATCH_SIZE,
-        seed=item.seed,
-        batches_used=0,
-        device=run.device,
-    )
-    for _ in train(run, real_batches):
+    for _ in train(run, training_batches(run, digits.training)):
         pass
     return run.generate(len(digits.training))
 

@@ -32,13 +32,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from gan.data import TensorSamples, batches, gaussians
+from gan.data import gaussians
 from gan.held import exact_distance
 from gan.methods import METHODS
 from gan.options import settings_of
 from gan.pictures import FAKE, LINE, REAL
 from gan.run import METRICS, Run
-from gan.study import Row, Study, listed
+from gan.study import Row, Study, listed, training_batches
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -74,13 +74,7 @@ class Training:
 def measure(training: Training) -> tuple[Row, Tensor]:
     """The row of one training, and generated samples for its picture."""
     run = new_run(training)
-    real_batches = batches(
-        TensorSamples(gaussians(DATA)),
-        batch_size=BATCH_SIZE,
-        seed=training.seed,
-        batches_used=0,
-        device=run.device,
-    )
+    real_batches = training_batches(run, gaussians(DATA))
     real = gaussians(DATA)[:N_COMPARED]
     schedules = [
         LinearLR(optimizer, start_factor=1.0, end_factor=0.0, total_iters=training.steps)

@@ -31,14 +31,14 @@ from itertools import product
 
 import numpy as np
 import torch
-from gan.data import SplitDigits, TensorSamples, batches
+from gan.data import SplitDigits
 from gan.kernel_distance import over_seeds
 from gan.methods import METHODS
 from gan.options import settings_of
 from gan.pictures import FAKE, LINE, REAL
 from gan.quality import ClassifiedDigits, classified_digits, quality
 from gan.run import Run
-from gan.study import Row, Study, Unwatched, checkpoints, listed, plus_minus
+from gan.study import Row, Study, Unwatched, checkpoints, listed, plus_minus, training_batches
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -77,17 +77,11 @@ def work(item: Item) -> list[Row]:
         return [row_of(item.name, 0, 0.0, samples, digits.held_out, known)]
 
     run = new_run(item, digits.training)
-    real_batches = batches(
-        TensorSamples(digits.training),
-        batch_size=run.settings.batch_size,
-        seed=item.seed,
-        batches_used=0,
-        device=run.device,
-    )
+    steps = train(run, training_batches(run, digits.training))
     n, real = len(digits.training), digits.held_out
     return [
         row_of(item.name, run.step, seconds, run.generate(n), real, known)
-        for seconds in checkpoints(run, train(run, real_batches), N_CHECKPOINTS)
+        for seconds in checkpoints(run, steps, N_CHECKPOINTS)
     ]
 
 

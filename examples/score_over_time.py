@@ -24,14 +24,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from gan.data import TensorSamples, batches
 from gan.methods import METHODS
 from gan.models import residual_networks
 from gan.options import settings_of
 from gan.pictures import REAL
 from gan.quality import classified_digits, quality
 from gan.run import Run
-from gan.study import Row, Study, Unwatched, checkpoints, listed
+from gan.study import Row, Study, Unwatched, checkpoints, listed, training_batches
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
@@ -68,16 +67,10 @@ def measure(training: Training) -> list[Row]:
     known = classified_digits(SIZE, training.seed)
     digits = known.digits
     run = new_run(training, digits.training.shape[1:])
-    real_batches = batches(
-        TensorSamples(digits.training),
-        batch_size=run.settings.batch_size,
-        seed=training.seed,
-        batches_used=0,
-        device=run.device,
-    )
+    steps = train(run, training_batches(run, digits.training))
     common = {"pair": training.pair, "method": training.name, "seed": training.seed}
     rows: list[Row] = []
-    for seconds in checkpoints(run, train(run, real_batches), training.n_checkpoints):
+    for seconds in checkpoints(run, steps, training.n_checkpoints):
         counts = {"seconds": seconds, "generator steps": run.step}
         measured = quality(run.generate(len(digits.training)), digits.held_out, known.classifier)
         rows.append(common | counts | measured)

@@ -305,13 +305,13 @@ def critic_loss(
     )
 
 
-#: What a penalty is aimed at unless its settings say otherwise.
 #: What errors suggest for critics that cannot be differentiated twice.
 _BY_DIFFERENCES = (
     'fast_gradient_penalty or r1_penalty(..., double_backward="finite_difference"), beside a loss '
     "of scores of its own"
 )
 
+#: What a penalty is aimed at unless its settings say otherwise.
 _TARGETS = {"gp": 1.0, "r1": 0.0, "r2": 0.0}
 
 

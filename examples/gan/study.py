@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
+from .data import TensorSamples, batches
 from .pictures import save
 from .run import Run, replacing
 
@@ -94,6 +95,17 @@ class Unwatched(Run):
 
     def gradient_norms(self, real: Tensor, fake: Tensor) -> Tensor:
         return real.new_zeros(1)
+
+
+def training_batches(run: Run, samples: Tensor) -> Iterator[Tensor]:
+    """The samples as a run takes them from its beginning, in the order of its seed."""
+    return batches(
+        TensorSamples(samples),
+        batch_size=run.settings.batch_size,
+        seed=run.settings.seed,
+        batches_used=0,
+        device=run.device,
+    )
 
 
 def checkpoints(run: Run, steps: Iterable[Any], n: int) -> Iterator[float]:

@@ -31,6 +31,21 @@ def train(tmp_path, capsys, monkeypatch):
     return run
 
 
+@pytest.fixture
+def given_to_training(monkeypatch):
+    """From now on, the samples that a study trains on are added to a list."""
+    given = []
+
+    def note(study):
+        right = study.training_batches
+        monkeypatch.setattr(
+            study, "training_batches", lambda run, x: given.append(x) or right(run, x)
+        )
+        return given
+
+    return note
+
+
 def train_process(*arguments, **options):
     """Start train.py as a process, with as many threads as this one: that makes equal bits."""
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}

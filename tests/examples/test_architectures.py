@@ -5,6 +5,7 @@ import pytest
 import torch
 from gan.architectures import ARCHITECTURES
 from gan.data import split_digits
+from gan.inception_score import last_features
 from gan.methods import METHODS
 from gan.quality import classified_digits
 from gan.study import read_rows
@@ -72,8 +73,7 @@ def test_the_distances_are_those_to_held_out_digits(digits, references, monkeypa
     for images, side in ((digits.training, 0), (digits.held_out, 1)):
         features, pixels = (torch.from_numpy(pair[side]) for pair in compared)
         assert torch.equal(pixels, images.flatten(1).double())
-        logits = classifier[-1](features.float())
-        assert torch.allclose(logits, classifier(images), atol=1e-4)
+        assert torch.equal(features, last_features(classifier, images))
 
 
 def test_the_rule_is_that_of_the_same_seed():
@@ -115,15 +115,8 @@ def test_a_run_has_the_networks_of_the_architecture_and_the_rest_of_the_method(a
     assert (settings.lambda_gp, settings.method) == (method.weight, name)
 
 
-def test_training_takes_only_training_digits(monkeypatch):
-    given = []
-
-    def batches(samples, **options):
-        given.append(samples.samples)
-        return right(samples, **options)
-
-    right = study.batches
-    monkeypatch.setattr(study, "batches", batches)
+def test_training_takes_only_training_digits(given_to_training):
+    given = given_to_training(study)
     samples = study.trained_samples(study.Item("mlp", "gan", 1, 1), split_digits(study.SIZE, 1))
     assert torch.equal(given[0], split_digits(study.SIZE, 1).training)
     assert samples.shape == given[0].shape

@@ -1,5 +1,6 @@
 """gan/inception_score.py: known values, what must not change them, and bugs that they notice."""
 
+import copy
 import math
 
 import numpy as np
@@ -12,8 +13,11 @@ from gan.inception_score import (
     class_probabilities,
     covered_classes,
     digit_classifier,
+    last_features,
 )
 from scipy import stats
+
+from tests.comparing import assert_close
 
 
 def one_hot(classes):
@@ -222,13 +226,27 @@ def test_samples_are_ordered_as_they_must_be(classifier, digits):
     assert (covered[0], covered[2:]) == (10, [1, 1])
 
 
-def test_probabilities_are_those_of_the_network_whatever_the_number(classifier, digits):
-    probabilities = class_probabilities(classifier, digits.training)
+@pytest.fixture(scope="module")
+def in_double(classifier):
+    """In parts or at once, its sums are rounded otherwise: in float64 by nothing that matters."""
+    return copy.deepcopy(classifier).double()
+
+
+def test_probabilities_are_those_of_the_network_whatever_the_number(in_double, digits):
+    images = digits.training.double()
+    probabilities = class_probabilities(in_double, images)
     assert probabilities.dtype == torch.float64
-    assert len(probabilities) == len(digits.training) > 512
-    torch.testing.assert_close(
-        probabilities[600:610],
-        classifier(digits.training[600:610]).double().softmax(1),
-        rtol=1e-4,
-        atol=1e-6,
-    )
+    assert len(probabilities) == len(images) > 512
+    assert_close(probabilities, in_double(images).softmax(1))
+
+
+def test_the_last_features_are_what_the_last_layer_is_given(in_double, digits):
+    images = digits.training.double()
+    features = last_features(in_double, images)
+    assert len(features) == len(images) > 512
+    assert_close(in_double[-1](features), in_double(images))
+
+
+def test_probabilities_are_in_double_precision(classifier, digits):
+    assert class_probabilities(classifier, digits.training[:3]).dtype == torch.float64
+    assert last_features(classifier, digits.training[:3]).dtype == torch.float64

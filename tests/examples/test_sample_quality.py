@@ -12,15 +12,8 @@ from gan.study import read_rows
 from .test_train import assert_picture
 
 
-def test_training_takes_only_training_digits(monkeypatch):
-    given = []
-
-    def batches(samples, **options):
-        given.append(samples.samples)
-        return right(samples, **options)
-
-    right = study.batches
-    monkeypatch.setattr(study, "batches", batches)
+def test_training_takes_only_training_digits(given_to_training):
+    given = given_to_training(study)
     study.work(study.Item("gan", seed=1, critic_steps=1))
     assert torch.equal(given[0], split_digits(8, 1).training)
 

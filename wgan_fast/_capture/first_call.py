@@ -5,22 +5,20 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_pre_hook
-from torch.nn.parallel import DistributedDataParallel
 
 from .._arguments import describe
 from .._being_captured import capturing
 from .._penalise.chunks import leaves_of
 from .._penalise.randomness import Randomness
-from .._penalise.state import State, is_sharded
+from .._penalise.state import State
 from .._torch_internals import flatten, without_hooks
+from .called import Called
 from .data_parallel import bypassing
 from .draws import GivenGenerators
 from .errors import CaptureError, explain, refuse
@@ -84,7 +82,7 @@ def run_first(function: Function, values: list[Any], structure: Any) -> FirstRun
     # The function may have one of them require a gradient itself, which is then its own affair.
     pairs = [(c, v) for c, v in zip(copies, values, strict=True) if _is_trained(c)]
     wanted = {id(copy): (copy, value) for copy, value in pairs}
-    called, given = _Called(), GivenGenerators()
+    called, given = Called(), GivenGenerators()
     with called, given:
         args, kwargs = join(copies, structure)
         result = _checked(function(*args, **kwargs))
@@ -267,39 +265,6 @@ def _checked(returned: Any) -> Result:
                 f"{list(value.shape)} that it returned beside it"
             )
     return Result(values, structure, values[0] is returned)
-
-
-class _Called:
-    """Notes which modules this thread calls."""
-
-    def __init__(self) -> None:
-        self._found: dict[int, nn.Module] = {}
-        self._thread = threading.get_ident()
-
-    def __enter__(self) -> None:
-        self._hook = register_module_forward_pre_hook(self._note)
-
-    def __exit__(self, *error: Any) -> None:
-        self._hook.remove()
-
-    def _note(self, module: nn.Module, _: Any) -> None:
-        if threading.get_ident() == self._thread:
-            self._found.setdefault(id(module), module)
-
-    def roots(self) -> list[nn.Module]:
-        """Those that were called, without those that are in another."""
-        roots, inside = [], set()
-        for module in self._found.values():
-            if id(module) not in inside:
-                roots.append(module)
-                inside.update(map(id, module.modules()))
-        return roots
-
-    def wrappers(self) -> list[nn.Module]:
-        return [m for m in self._found.values() if isinstance(m, DistributedDataParallel)]
-
-    def has_sharded(self) -> bool:
-        return any(map(is_sharded, self._found.values()))
 
 
 @contextlib.contextmanager

@@ -20,8 +20,6 @@ from torch import nn
 
 from .._penalise.kept import is_writable_array
 
-_MISSING: Any = object()
-
 #: What every module has, and is no setting of its own.
 _EVERY_MODULE = frozenset(vars(nn.Module())) - {"training"}
 
@@ -108,8 +106,9 @@ class Names:
         self._add_value(function, getattr(function, "__name__", "the function"))
         for module in modules:
             self._add_value(module, type(module).__name__)
-        before = -1
-        while before != (before := len(self._read) + len(self._holders)):
+        known = -1
+        while known < len(self._read) + len(self._holders):  # what is found may have more in it
+            known = len(self._read) + len(self._holders)
             for holder, label in list(self._holders.values()):
                 self._look_into(holder, label)
 

@@ -14,6 +14,7 @@ from .batch_dependence import watched
 from .chunks import Arguments, Evaluated, in_slices, slice_arguments, slices_of
 from .cost import cost_of
 from .critic import check_critic, input_gradients, module_of
+from .double_backward_errors import BY_DIFFERENCES
 from .engines import engines_of, without_reducer
 from .finite_differences import penalty_by_differences
 from .options import Options, Term
@@ -30,7 +31,7 @@ def penalise(
     term: Term,
     options: Options,
     *,
-    by_differences: str = 'double_backward="finite_difference"',
+    by_differences: str = BY_DIFFERENCES,
 ) -> Any:
     """The penalty of the critic's gradient norms at some points.
 

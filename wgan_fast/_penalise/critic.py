@@ -15,7 +15,7 @@ from ..second_order._profile import profile_of
 from ..second_order.context import EfficientDoubleBackward, NoticingHooks
 from . import batch_norm
 from .checks import describe
-from .double_backward_errors import input_gradient_to_differentiate
+from .double_backward_errors import BY_DIFFERENCES, input_gradient_to_differentiate
 from .engines import NO_ENGINES, Engines
 from .together import together
 from .underflow import warn_of_underflow
@@ -48,7 +48,7 @@ def input_gradients(
     prune: bool,
     module: torch.nn.Module | None,
     per_sample: bool = False,
-    by_differences: str = "",
+    by_differences: str = BY_DIFFERENCES,
     engines: Engines = NO_ENGINES,
 ) -> Tensor:
     """The gradient of each sample's score with respect to that sample.

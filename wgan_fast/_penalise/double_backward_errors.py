@@ -39,6 +39,9 @@ from ..second_order._recording import ask_no_more_for
 #: The critics in whose graphs nothing was found. They are not looked through again.
 _fine: PerCritic[bool] = PerCritic()
 
+#: How a penalty does without a double backward.
+BY_DIFFERENCES = 'double_backward="finite_difference"'
+
 
 def input_gradient_to_differentiate(
     memory: Memory,
