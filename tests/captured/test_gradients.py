@@ -121,6 +121,26 @@ def test_hooks_are_called_in_the_passes_of_other_threads():
     assert called[4:] == [1]
 
 
+def test_a_hook_that_is_removed_while_a_function_is_captured_does_not_come_back():
+    weight, called = torch.ones(2, requires_grad=True), []
+    weight.register_hook(lambda gradient: called.append("kept"))
+    handle = weight.register_hook(lambda gradient: called.append("removed"))
+    loss = replayed(lambda x: AnotherPass.apply((weight * x).sum(), handle.remove))
+    for _ in range(2):
+        loss(torch.ones(2)).backward()
+    assert called == ["kept", "kept"]
+
+
+def test_a_hook_of_a_loss_that_is_a_leaf():
+    weight, called = torch.ones((), requires_grad=True), []
+    weight.register_hook(lambda gradient: called.append(gradient.item()))
+    loss = replayed(lambda: weight)
+    for _ in range(2):
+        loss().backward()
+    assert called == [1, 1]
+    assert weight.grad == 2
+
+
 def test_hooks_after_accumulation_are_called():
     """An optimiser in the backward pass."""
 

@@ -29,20 +29,27 @@ class Slotted:
 
 
 class Schedule:
-    """Annealed by what is behind a property and a call."""
+    """Annealed by what is behind a call, and a method that this calls."""
 
     def __init__(self):
         self.start, self.done = 2.0, 0
-
-    @property
-    def weight(self):
-        return self.start * 0.5**self.done
 
     def __call__(self):
         return self._now()
 
     def _now(self):
         return self.start * 0.5**self.done
+
+
+class Annealed:
+    """By what is behind a property."""
+
+    def __init__(self):
+        self.first, self.passed = 2.0, 0
+
+    @property
+    def weight(self):
+        return self.first * 0.5**self.passed
 
 
 class Way(enum.Enum):
@@ -103,13 +110,12 @@ def kept_in(holder, read, change):
 
 
 def kinds():
-    namespace, options, schedule = types.SimpleNamespace(weight=2.0), Options(), Schedule()
+    namespace, options = types.SimpleNamespace(weight=2.0), Options()
     slotted = Slotted()
     slotted.weight = 2.0
     module = types.ModuleType("settings")
     module.weight = 2.0
     optimiser = torch.optim.SGD([torch.zeros(1)], lr=2.0)
-    start_again = functools.partial(setattr, schedule, "done")
     return {
         "dict": kept_in({"w": 2.0}, lambda h: h["w"], lambda h: h.update(w=3.0)),
         "list": kept_in([2.0], lambda h: h[0], lambda h: h.__setitem__(0, 3.0)),
@@ -130,8 +136,8 @@ def kinds():
             lambda h: getattr(h, "weight"),  # noqa: B009 - what the test is about
             lambda h: setattr(h, "weight", 3.0),
         ),
-        "property": kept_in(schedule, lambda h: h.weight, lambda h: start_again(1)),
-        "call": kept_in(schedule, lambda h: h(), lambda h: start_again(h.done + 1)),
+        "property": kept_in(Annealed(), lambda h: h.weight, lambda h: setattr(h, "passed", 1)),
+        "call": kept_in(Schedule(), lambda h: h(), lambda h: setattr(h, "done", 1)),
         "enumeration": kept_in(
             {"way": Way.MEAN}, lambda h: 1 + (h["way"] is Way.SUM), lambda h: h.update(way=Way.SUM)
         ),

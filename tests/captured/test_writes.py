@@ -98,6 +98,19 @@ def test_what_changes_by_itself_is_refused(kind):
         replayed(counters()[kind])(X)
 
 
+def test_a_result_of_the_last_call_that_is_kept_out_of_sight_is_refused():
+    """Under a name that is put together, where it cannot be put back, nor goes on by itself."""
+    run, name = types.SimpleNamespace(last=torch.zeros(())), "".join(["la", "st"])
+
+    def loss(x):
+        change = x.sum() - getattr(run, name)
+        setattr(run, name, x.sum())
+        return change
+
+    with pytest.raises(RuntimeError, match=r"does something else: it reads another tensor"):
+        replayed(loss)(X)
+
+
 def test_random_functions_and_constants_are_the_same_twice():
     """What is compared is what Python does, not what is drawn."""
     loss = replayed(lambda x: (torch.rand(4, 3) * x + torch.tensor([1.0, 2.0, float("nan")])).sum())
