@@ -11,6 +11,7 @@ TORCH_CUDA_ARCH_LIST   the GPUs to compile for; by default, every generation sin
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from setuptools import setup
 
 MODE = os.environ.get("WGAN_FAST_BUILD", "auto")
 TARGET = "0x020b000000000000"  # the stable ABI of torch 2.11; runs under every later torch
+# -march=x86-64-v2, which GCC knows by that name from 11 on only.
+X86_64_V2 = ["-msse4.2", "-mpopcnt", "-mcx16", "-msahf"]
 WITHOUT_TORCH = """
 wgan_fast: the build environment has no torch, so the kernels cannot be compiled. Type
     pip install --no-build-isolation .
@@ -30,7 +33,8 @@ for the pure PyTorch version, which needs no compiler and gives the same results
 
 
 def has_compiler():
-    return shutil.which(os.environ.get("CXX", "c++").split()[0]) or shutil.which("g++")
+    given = shlex.split(os.environ.get("CXX", ""))
+    return any(map(shutil.which, [*given[:1], "c++", "g++"]))
 
 
 def native_extension():
@@ -76,7 +80,7 @@ def extension_with(kernels, cpp_extension):
     with_cuda = kernels == "CUDA"
     folders = ["cpu", "cuda", "torch"] if with_cuda else ["cpu", "torch"]
     files = [path for folder in folders for path in sorted(Path("csrc", folder).iterdir())]
-    sources = [str(path) for path in files if path.suffix in (".cpp", ".cu")]
+    sources = [path.as_posix() for path in files if path.suffix in (".cpp", ".cu")]
     macros: list[tuple[str, str | None]] = [("TORCH_TARGET_VERSION", TARGET)]
     if with_cuda:
         macros.append(("WGAN_FAST_WITH_CUDA", None))
@@ -84,7 +88,7 @@ def extension_with(kernels, cpp_extension):
         sources.remove("csrc/torch/cuda.cpp")
     optimise = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
     if platform.machine() == "x86_64":
-        optimise.append("-march=x86-64-v2")
+        optimise += X86_64_V2
     extension = (cpp_extension.CUDAExtension if with_cuda else cpp_extension.CppExtension)(
         "wgan_fast._C",
         sources,

@@ -32,6 +32,12 @@ def test_asked_for_without_a_compiler(build, sources, without_compiler, mode):
     assert not binaries(sources)
 
 
+def test_an_empty_name_of_a_compiler_is_none(build, sources, without_compiler):
+    done = build("cpu", **without_compiler, CXX="")
+    assert done.returncode != 0
+    assert "no C++ compiler was found" in done.stderr
+
+
 def test_a_compiler_that_does_not_work(build, sources, with_broken_compiler):
     done = build("auto", **with_broken_compiler)
     assert done.returncode == 0, done.stderr

@@ -144,3 +144,4 @@ def test_the_source_distribution_can_be_built_from(tmp_path):
     assert wanted <= names
     assert set(MODULES) <= names
     assert {"setup.py", "pyproject.toml", "LICENSE", "README.md"} <= names
+    assert not [name for name in names if name.startswith("tests")]  # setuptools' choice of them
