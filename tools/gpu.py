@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -101,18 +102,22 @@ def run(part: Part, folder: Path, limit: float, environment: dict[str, str]) -> 
     begin = time.monotonic()
     with folder.joinpath(f"{part.name}.txt").open("w") as log:
         try:
-            done = subprocess.run(
+            # In a group of its own: what it has started in turn goes with it.
+            with subprocess.Popen(
                 part.command,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                timeout=limit,
                 cwd=ROOT,
                 env=environment,
-            )
-            status = "passed" if done.returncode == 0 else f"failed: exit code {done.returncode}"
-            status += f" (without {part.without})" if part.without else ""
-        except subprocess.TimeoutExpired:
-            status = f"failed: stopped after {limit:.0f} s"
+                start_new_session=True,
+            ) as started:
+                try:
+                    code = started.wait(limit)
+                    status = "passed" if code == 0 else f"failed: exit code {code}"
+                    status += f" (without {part.without})" if part.without else ""
+                except subprocess.TimeoutExpired:
+                    os.killpg(started.pid, signal.SIGKILL)
+                    status = f"failed: stopped after {limit:.0f} s"
         except OSError as error:
             status = f"failed: {error}"
     return Outcome(part.name, status, round(time.monotonic() - begin, 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,28 @@ def test_it_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     outcomes = run_all(todo, tmp_path, dict(os.environ))
     assert outcomes[0].seconds < 20
     assert outcomes[1].status == "skipped: no time left"
+
+
+def test_what_a_part_has_started_ends_with_it(tmp_path: Path) -> None:
+    """The program below a sanitizer would keep the GPU during the parts that follow."""
+    below = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    above = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {below!r}])"
+    run_all([Part("nested", python(above), 5)], tmp_path, dict(os.environ))
+    number = int((tmp_path / "nested.txt").read_text())
+    for _ in range(200):
+        if not _runs(number):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"process {number} still runs")
+
+
+def _runs(number: int) -> bool:
+    """Whether a process does more than wait for its parent to ask how it ended."""
+    try:
+        state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
 
 
 def test_the_modules_it_starts_exist(tmp_path: Path) -> None:
