@@ -149,6 +149,18 @@ def test_gradients_to_the_third_order(backend, name):
     assert gradgradcheck(run, inputs)
 
 
+@pytest.mark.parametrize("name", ["silu", "gelu", "gelu_tanh", "softplus", "mish", "log_sigmoid"])
+def test_the_formulas_are_differentiated_at_zero_as_elsewhere(name):
+    """Where they are put together from two sides, which a function like abs() does not do."""
+    activation = ACTIVATIONS[name]
+    x = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    first, second, third = activation.derivatives(x, *activation.example)
+    for value, derivative in ((first, second), (second, third)):
+        (found,) = torch.autograd.grad(value, x, retain_graph=True)
+        torch.testing.assert_close(found, derivative.detach(), rtol=1e-14, atol=1e-15)
+
+
+
 @pytest.mark.skipif(native.failure is not None, reason=f"no kernels: {native.failure}")
 @each_activation
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)

@@ -16,17 +16,29 @@ from torch import Tensor
 Derivatives = tuple[Tensor, Tensor, Tensor]
 
 
-def _logistic(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The logistic function s(x), s(-x) = 1 - s(x), and s(x) - s(-x)."""
-    return torch.sigmoid(x), torch.sigmoid(-x), torch.tanh(x / 2)
+def _logistic(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The logistic function s(x), and s(-x) = 1 - s(x), which keeps its digits where s(x) is 1.
+
+    Both come from one exponential, exp(-|x|): it takes most of the time where this is compiled.
+    """
+    negative = x < 0
+    decay = torch.exp(torch.where(negative, x, -x))  # not abs(), which has no slope at 0
+    large = 1 / (1 + decay)
+    small = decay * large
+    return torch.where(negative, small, large), torch.where(negative, large, small)
+
+
+def _lean(x: Tensor) -> Tensor:
+    """s(x) - s(-x), where that would lose its digits: around 0."""
+    return torch.tanh(x / 2)
 
 
 def _silu(x: Tensor) -> Derivatives:
     x = x.clamp(-800, 800)  # no infinity times zero; nothing changes beyond
-    s, rest, lean = _logistic(x)
+    s, rest = _logistic(x)
     slope = s * rest
-    third = slope * (x * (1 - 6 * slope) - 3 * lean)
-    return s * (1 + x * rest), slope * (2 - x * lean), third
+    third = slope * (x * (1 - 6 * slope) - 3 * _lean(x))
+    return s * (1 + x * rest), slope * (2 - x * (s - rest)), third
 
 
 def _gelu(x: Tensor) -> Derivatives:
@@ -40,7 +52,8 @@ def _gelu_tanh(x: Tensor) -> Derivatives:
     x = x.clamp(-22, 22)
     scale = 2 * math.sqrt(2 / math.pi)
     cubic = 0.044715 * scale
-    s, rest, lean = _logistic(x * (scale + cubic * x * x))
+    v = x * (scale + cubic * x * x)
+    (s, rest), lean = _logistic(v), _lean(v)
     v1, v2, v3 = scale + 3 * cubic * x * x, 6 * cubic * x, 6 * cubic
     slope = s * rest
     g2 = v2 - lean * v1 * v1  # the derivatives of s(v) with respect to x, over s'(v)
@@ -50,9 +63,9 @@ def _gelu_tanh(x: Tensor) -> Derivatives:
 
 def _softplus(x: Tensor, beta: float, threshold: float) -> Derivatives:
     z = beta * x
-    s, rest, lean = _logistic(z)
+    s, rest = _logistic(z)
     slope = (beta * s * rest).masked_fill(z >= threshold, 0)
-    return s.masked_fill(z > threshold, 1), slope, -beta * slope * lean
+    return s.masked_fill(z > threshold, 1), slope, -beta * slope * _lean(z)
 
 
 def _tanh(y: Tensor) -> Derivatives:
@@ -72,7 +85,7 @@ def _elu(x: Tensor, alpha: float, scale: float, input_scale: float) -> Derivativ
 
 def _mish(x: Tensor) -> Derivatives:
     x = x.clamp(-800, 800)
-    s, m, _ = _logistic(x)
+    s, m = _logistic(x)
     square = m * m
     r = 1 / (1 + square)
     w1 = 4 * square * s * r * r
@@ -90,8 +103,8 @@ def _hardswish(x: Tensor) -> Derivatives:
 
 
 def _log_sigmoid(x: Tensor) -> Derivatives:
-    s, rest, lean = _logistic(x)
-    return rest, -s * rest, s * rest * lean
+    s, rest = _logistic(x)
+    return rest, -s * rest, s * rest * _lean(x)
 
 
 def _softsign(x: Tensor) -> Derivatives:
