@@ -23,7 +23,7 @@ from tools import pages
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "abi.md"
 FOLDER = ROOT / "build" / "torch-versions"
-HEAD = ("torch", "build", "Python", "all tests")
+HEAD = ("torch", "build", "Python", "commit", "all tests")
 #: It looks at the table that is about to be written.
 THE_TABLES_OWN = "tests/packaging/test_torch_versions.py::test_every_recorded_release_passed"
 #: As in `make test`.
@@ -76,7 +76,12 @@ def row(python: Path) -> list[str]:
     print(run.stdout[-3000:], run.stderr[-1000:], flush=True)
     build = "CPU" if cuda == "none" else f"CUDA {cuda}"
     release = version.partition("+")[0]
-    return [release, build, python_version, closing_line(run.stdout)]
+    return [release, build, python_version, commit(), closing_line(run.stdout)]
+
+
+def commit() -> str:
+    command = ["git", "-C", ROOT, "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def with_row(table: str, new: list[str]) -> str:

@@ -12,21 +12,22 @@ from tools.torch_versions import PAGE, closing_line, requirements, with_row
 IS_INSTALLED = any(importlib.metadata.distributions(name="wgan_fast"))
 
 TABLE = """\
-| torch | build | Python | all tests |
-| --- | --- | --- | --- |
-| 2.9.1 | CPU | 3.11.7 | 5 passed |
-| 2.13.0 | CPU | 3.11.7 | 7 passed |"""
+| torch | build | Python | commit | all tests |
+| --- | --- | --- | --- | --- |
+| 2.9.1 | CPU | 3.11.7 | abc | 5 passed |
+| 2.13.0 | CPU | 3.11.7 | abc | 7 passed |"""
 
 
 def test_a_release_replaces_its_older_row():
-    new = with_row(TABLE, ["2.13.0", "CUDA 13.0", "3.12.1", "8 passed"])
+    new = with_row(TABLE, ["2.13.0", "CUDA 13.0", "3.12.1", "def", "8 passed"])
     assert new == TABLE.replace(
-        "| 2.13.0 | CPU | 3.11.7 | 7 passed |", "| 2.13.0 | CUDA 13.0 | 3.12.1 | 8 passed |"
+        "| 2.13.0 | CPU | 3.11.7 | abc | 7 passed |",
+        "| 2.13.0 | CUDA 13.0 | 3.12.1 | def | 8 passed |",
     )
 
 
 def test_releases_are_in_order():
-    lines = with_row(TABLE, ["2.11.0", "CPU", "3.11.7", "6 passed"]).splitlines()
+    lines = with_row(TABLE, ["2.11.0", "CPU", "3.11.7", "abc", "6 passed"]).splitlines()
     assert [line.split()[1] for line in lines[2:]] == ["2.9.1", "2.11.0", "2.13.0"]
 
 
