@@ -26,6 +26,7 @@ from wgan_fast.second_order import (
     without_thresholds,
 )
 
+from . import machine
 from .calls import CallCounter, calls_and_bytes_of
 from .contestants.critic_losses import USUAL
 from .contestants.textbook import penalty_at
@@ -125,7 +126,7 @@ def operator_tables(timed: bool) -> str:
     groups: dict[str, list[OpCase]] = {}
     for case in CASES:
         groups.setdefault(case.group, []).append(case)
-    parts = [f"PyTorch {torch.__version__}:"]
+    parts = [f"PyTorch {torch.__version__}, one core of {machine.processor()}:"]
     for group, cases in groups.items():
         parts += [f"### {group}", operator_table(cases, timed)]
     return "\n\n".join(parts)

@@ -37,7 +37,12 @@ def cores() -> int:
 
 def name(device: str = "cpu") -> str:
     """A name for the folder of this machine's results."""
-    what = torch.cuda.get_device_name() if device == "cuda" else f"{processor()} {cores()} cores"
+    if device == "cuda":
+        return as_folder(torch.cuda.get_device_name())
+    return as_folder(f"{processor()} {cores()} cores")
+
+
+def as_folder(what: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")
 
 

@@ -1,4 +1,4 @@
-# make studies         every study of examples at a reduced size, into runs/studies; twelve minutes on 2 cores
+# make studies         every study of examples at a reduced size, into runs/studies; eight minutes on 2 cores
 # make studies-full    at the size that is quoted, into docs/studies, and then the gallery; forty minutes
 # make gallery         the README's lines about the studies, and docs/studies/README.md, from the tables
 
