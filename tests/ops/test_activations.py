@@ -160,7 +160,6 @@ def test_the_formulas_are_differentiated_at_zero_as_elsewhere(name):
         torch.testing.assert_close(found, derivative.detach(), rtol=1e-14, atol=1e-15)
 
 
-
 @pytest.mark.skipif(native.failure is not None, reason=f"no kernels: {native.failure}")
 @each_activation
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
