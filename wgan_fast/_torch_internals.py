@@ -171,10 +171,28 @@ def left_to_eager_mode(function: Callable[..., Any], why: str) -> Callable[..., 
     return left
 
 
+_find("compiler._is_exporting_flag")
+
+
+def is_exporting() -> bool:
+    """Whether ``torch.export`` records this call.
+
+    Before PyTorch 2.13, Dynamo takes ``torch.compiler.is_exporting()`` for true in whatever it
+    compiles; what that function returns is this flag.
+    """
+    flag = getattr(torch.compiler, "_is_exporting_flag", None)
+    return torch.compiler.is_exporting() if flag is None else flag
+
+
+#: Before, the setting is there, and Dynamo stops at what a penalty does.
+_DYNAMO_CAN_DIFFERENTIATE = torch.__version__ >= "2.13"
+
+
 def dynamo_differentiates() -> bool:
     """Whether Dynamo, which is tracing this, records ``torch.autograd.grad`` as well: a setting,
     from PyTorch 2.13 on."""
-    return getattr(torch._dynamo.config, "trace_autograd_ops", False)
+    setting = getattr(torch._dynamo.config, "trace_autograd_ops", False)
+    return _DYNAMO_CAN_DIFFERENTIATE and setting
 
 
 def in_compiled_backward() -> bool:

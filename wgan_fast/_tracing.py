@@ -13,6 +13,7 @@ from ._being_captured import being_captured
 from ._torch_internals import (
     dynamo_differentiates,
     is_batched,
+    is_exporting,
     is_fake,
     is_recorded_by_proxies,
     left_to_eager_mode,
@@ -44,7 +45,7 @@ def _left_to_eager_mode(
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if torch.compiler.is_exporting():
+        if is_exporting():
             raise RuntimeError(_WHY_NOT_EXPORTED)
         if torch.compiler.is_dynamo_compiling() and not can_be_traced(kwargs):
             return eagerly(*args, **kwargs)

@@ -77,8 +77,8 @@ def traced(
     critic: nn.Module, loss: Loss, real: Tensor, fake: Tensor, epsilon: Tensor, args: tuple
 ) -> Run:
     """By Dynamo, with its setting ``trace_autograd_ops``."""
-    if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
-        raise UnavailableError("this PyTorch has no trace_autograd_ops, which came with 2.13")
+    if torch.__version__ < "2.13":
+        raise UnavailableError("Dynamo records gradients from PyTorch 2.13 on")
     parameters = list(critic.parameters())
 
     def step(real: Tensor, fake: Tensor, epsilon: Tensor) -> list[Tensor]:

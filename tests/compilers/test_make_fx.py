@@ -53,6 +53,10 @@ def test_keywords(mode, keywords):
     assert_same(graph(*batch_of(2)), theirs)
 
 
+@pytest.mark.skipif(
+    torch.__version__ < "2.13",
+    reason="before PyTorch 2.13, convolutions of symbolic sizes have no double backward",
+)
 @pytest.mark.parametrize("name", ["fast_gradient_penalty", "critic_loss"])
 def test_a_symbolic_batch_may_have_another_size(name):
     critic = make_critic()

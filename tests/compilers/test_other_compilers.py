@@ -50,6 +50,8 @@ def test_compiled_autograd(compiler):
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("name", ["fast_gradient_penalty", "critic_loss", "path_length_penalty"])
 def test_an_exported_penalty_is_refused(name, strict):
+    if strict and name == "path_length_penalty" and torch.__version__ < "2.13":
+        pytest.skip("before PyTorch 2.13, Dynamo stops at the requires_grad_() of the latents")
     torch._dynamo.reset()
 
     class Step(nn.Module):

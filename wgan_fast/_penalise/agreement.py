@@ -49,6 +49,7 @@ def check_agreement(
     Raises:
         RuntimeError: if most differences are wrong.
     """
+    slopes, differences, sizes, weights = map(values_of, (slopes, differences, sizes, weights))
     larger = torch.maximum(slopes.abs(), differences.abs())
     mismatch = (slopes - differences).abs() / larger
     precision = max(torch.finfo(dtype).eps for dtype in dtypes)
@@ -57,9 +58,7 @@ def check_agreement(
     medians = [torch.where(counts, each, torch.nan).nanmedian() for each in (mismatch, excused)]
     finite = torch.where(counts, excused, 0).isfinite().all()
     # together, for a device is waited for
-    number, finite, median, excess = values_of(
-        torch.stack([counts.sum(), finite, *medians])
-    ).tolist()
+    number, finite, median, excess = torch.stack([counts.sum(), finite, *medians]).tolist()
     if not finite or number == 0:
         return
     refused, warned_of = (base + more * step for base, more in (_REFUSED, _WARNED_OF))
