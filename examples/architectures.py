@@ -1,4 +1,4 @@
-"""Which method still trains where the networks are designed less well?
+"""Which methods still train when the networks are poorly designed?
 
     python examples/architectures.py            # 1 seed, a minute on 2 cores, too short for WGANs
     python examples/architectures.py --full     # 3 seeds, 8 minutes
@@ -208,18 +208,18 @@ def label(axes: Axes, text: str, above: bool) -> None:
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """A header, and a line for each architecture."""
     lines = [
-        [words_of(architecture), *(cell_of(rows, architecture, name).text for name in NAMES)]
+        [
+            ARCHITECTURES[architecture].title.replace("\n", " "),
+            *(cell_of(rows, architecture, name).text for name in NAMES),
+        ]
         for architecture in ARCHITECTURES
     ]
     return [["kernel distance ± standard error", *(METHODS[name].title for name in NAMES)], *lines]
 
 
-def words_of(architecture: str) -> str:
-    return ARCHITECTURES[architecture].title.replace("\n", " ")
-
-
-def with_which(architectures: Sequence[str]) -> str:
-    return f"with {listed([words_of(x) for x in architectures])}" if architectures else "with none"
+def words_of(architectures: Sequence[str]) -> str:
+    """As after "with"."""
+    return listed([ARCHITECTURES[x].words for x in architectures]) if architectures else "none"
 
 
 def summary(rows: Sequence[Row]) -> str:
@@ -235,26 +235,27 @@ def claim_in_words(rows: Sequence[Row]) -> str:
     as_claimed = [x for x in gan if x not in wgan_gp]
     reverse = [x for x in wgan_gp if x not in gan]
     if as_claimed and not wgan_gp:
-        designs = listed([words_of(x) for x in as_claimed])
-        return f"As the paper says, WGAN-GP fails with no design and the GAN with some: {designs}."
+        return (
+            "As the paper says, WGAN-GP fails with no design and the GAN with some:"
+            f" {words_of(as_claimed)}."
+        )
     if as_claimed:
         return (
-            f"In part as the paper says: {with_which(as_claimed)} the GAN fails and WGAN-GP does"
-            f" not, but WGAN-GP fails {with_which(wgan_gp)}."
+            f"In part as the paper says: with {words_of(as_claimed)} the GAN fails and WGAN-GP does"
+            f" not, but WGAN-GP fails with {words_of(wgan_gp)}."
         )
     text = "What the paper says does not show on digits: with no design does only the GAN fail"
-    return f"{text}, and {with_which(reverse)} only WGAN-GP does." if reverse else f"{text}."
+    return f"{text}, and with {words_of(reverse)} only WGAN-GP does." if reverse else f"{text}."
 
 
 def failures_in_words(rows: Sequence[Row]) -> str:
     of_methods = [
-        f"{METHODS[x].title} {with_which(failing(rows, x))}, {runs(rows, x)}" for x in NAMES
+        f"{METHODS[x].title} fails with {words_of(failing(rows, x))} ({runs(rows, x)})"
+        for x in NAMES
     ]
     n_seeds = len(of_item(rows, "", TRIVIAL))
-    seeds = f"{n_seeds} seeds" if n_seeds > 1 else "one seed"
-    return f"Of {len(ARCHITECTURES)} architectures and {seeds} each, most seeds fail for" + (
-        f" {'; '.join(of_methods)}."
-    )
+    seeds = f"most of {n_seeds} seeds" if n_seeds > 1 else "one seed"
+    return f"Of {len(ARCHITECTURES)} architectures, judged by {seeds}, {'; '.join(of_methods)}."
 
 
 def runs(rows: Sequence[Row], name: str) -> str:

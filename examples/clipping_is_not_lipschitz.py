@@ -152,8 +152,9 @@ def summary(rows: Sequence[Row]) -> str:
     return (
         f"{answer(slopes, growth)} After {last} steps the largest slope of the critic is"
         f" {short(slopes[CLIPPED_ADAM])} with Adam and {short(slopes[CLIPPED_SGD])} with SGD,"
-        f" {short(growth[CLIPPED_ADAM])} and {short(growth[CLIPPED_SGD])} times that at half time;"
-        f" without any constraint it is {short(slopes[NOTHING])}, {short(growth[NOTHING])} times."
+        f" {short(growth[CLIPPED_ADAM])} and {short(growth[CLIPPED_SGD])} times as large as after"
+        f" {last // 2} steps; without any constraint it is {short(slopes[NOTHING])},"
+        f" {short(growth[NOTHING])} times as large."
         f" {others_in_words(rows, slopes)}"
     )
 
@@ -177,8 +178,8 @@ def others_in_words(rows: Sequence[Row], slopes: dict[str, float]) -> str:
     ends = listed([f"{short(slopes[name])} with {name}" for name in names])
     shares = listed([f"{100 * at(rows, name, last, 'share'):.0f}" for name in names])
     return (
-        f"It is {ends}; nearest to 1, as it should be, with {nearest}, and gain / slope is {shares}"
-        " % of the exact distance."
+        f"It is {ends}; it should be 1, and {nearest} comes nearest. Gain / slope is {shares} % of"
+        " the exact distance."
     )
 
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 import ot
 from gan.pictures import FAKE, LINE, REAL
-from gan.study import Row, Study
+from gan.study import Row, Study, from_to
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -233,7 +233,7 @@ def curve_of(rows: Sequence[Row], quantity: str, deviation: float) -> list[Row]:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    return f"{boxes_in_words(costs_of(rows))} {gaussians_in_words(rows)}"
+    return f"{gaussians_in_words(rows)} {boxes_in_words(costs_of(rows))}"
 
 
 def boxes_in_words(boxes: dict[tuple[str, str], float]) -> str:
@@ -246,14 +246,11 @@ def boxes_in_words(boxes: dict[tuple[str, str], float]) -> str:
 def gaussians_in_words(rows: Sequence[Row]) -> str:
     kl, js, emd = (curve_of(rows, quantity, DEVIATION) for quantity in ("KL", "JS", "EMD"))
     slopes = [row["derivative"] for row in emd]
-    pace = " to ".join(dict.fromkeys(f"{slope:.3g}" for slope in (min(slopes), max(slopes))))
-    end = emd[-1]["value"]
-    explodes = kl[-1]["value"] > 10 * end
+    pace = from_to(f"{min(slopes):.3g}", f"{max(slopes):.3g}")
     return (
         f"While one of two Gaussians moves from 0 to {emd[-1]['mu']:g}, the earth mover's distance"
-        f" grows to {end:.3g}, with a slope of {pace} all the way."
-        f" KL {'explodes' if explodes else 'grows'} to {kl[-1]['value']:.3g}, and"
-        f" {js_in_words(js)}."
+        f" grows to {emd[-1]['value']:.3g}, with a slope of {pace} all the way."
+        f" KL grows to {kl[-1]['value']:.3g}, and {js_in_words(js)}."
     )
 
 

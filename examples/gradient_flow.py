@@ -31,7 +31,7 @@ from gan.data import TensorSamples, batches, swissroll
 from gan.held import in_double, with_noise
 from gan.methods import METHODS, Method, critic_step
 from gan.pictures import LINE, REAL
-from gan.study import Row, Study, listed
+from gan.study import Row, Study, listed, seeds_in_words
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
@@ -172,11 +172,10 @@ def values_of(rows: Sequence[Row], setting: str, column: str, layers: range) -> 
 
 def summary(rows: Sequence[Row]) -> str:
     ratios = {setting: first_to_last(rows, setting) for setting in SETTINGS}
-    n_seeds = len({row["seed"] for row in rows})
     numbers = listed([rounded(ratio) for ratio in ratios.values()])
     return (
         f"{flow_in_words(ratios)} From the last hidden layer back to the first its norm is"
-        f" multiplied by {numbers} (median of {n_seeds} seeds). {weights_in_words(rows)}"
+        f" multiplied by {numbers} ({seeds_in_words(rows)}). {weights_in_words(rows)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What does a generator do that can only memorise: a table of points, and no noise?
+"""What does a generator learn that can only memorise, as a table of points without noise?
 
     python examples/memorising.py            # reduced, 3 seeds, 20 seconds on 2 cores
     python examples/memorising.py --full     # 5 seeds, half a minute
@@ -216,11 +216,11 @@ def summary(rows: Sequence[Row]) -> str:
         else "Not every step goes along the critic's slope"
     )
     n_seeds = f"{len(seeds)} seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-    agrees = "agrees" if under_way > 0.7 else "does not agree"
+    points = "points" if under_way > 0.7 else "does not point"
     return (
         f"The points of a generator without noise {arrived} (mean of {n_seeds})."
-        f" {follows} (mean cosine {steps_on_slope.mean():.3f}), which {agrees} with the cheapest"
-        f" plan on the first half of the way (mean cosine {under_way:.2f})."
+        f" {follows} (mean cosine {steps_on_slope.mean():.3f}). Until half of the distance is gone,"
+        f" that slope {points} along the cheapest plan (mean cosine {under_way:.2f})."
     )
 
 

@@ -1,4 +1,4 @@
-"""Which modes does a generator miss, and does the critic's loss tell how far it is off?
+"""Which modes does a generator miss, and does the critic's loss tell how far off it is?
 
     python examples/mode_coverage.py            # reduced, 3 seeds, 2 to 3 minutes on 2 cores
     python examples/mode_coverage.py --full     # 3 seeds, 13 minutes
@@ -38,7 +38,7 @@ from gan.methods import METHODS
 from gan.options import settings_of
 from gan.pictures import FAKE, LINE, REAL
 from gan.run import METRICS, Run
-from gan.study import Row, Study, listed, training_batches
+from gan.study import Row, Study, from_to, listed, training_batches
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -208,38 +208,48 @@ def modes_in_words(rows: Sequence[Row]) -> str:
     )
     n_seeds = len(values_of(rows, "gan", "modes"))
     if min(low for _, low, _ in penalised.values()) > max(high for *_, high in plain.values()):
-        verdict = "more, and no two of the 95 % intervals meet"
+        verdict = "the 95 % intervals of the two groups do not overlap"
     elif min(mean for mean, *_ in penalised.values()) > max(mean for mean, *_ in plain.values()):
-        verdict = "more, though 95 % intervals overlap"
+        verdict = "more, but the 95 % intervals of the two groups overlap"
     else:
-        verdict = "which is not more for every pair"
-    ranges = [
-        f"{min(mean for mean, *_ in group.values()):.1f} to"
-        f" {max(mean for mean, *_ in group.values()):.1f}"
-        for group in (penalised, plain)
-    ]
+        verdict = "not more in every pair"
+    covered, covered_by_plain = (
+        means_in_words([mean for mean, *_ in group.values()]) for group in (penalised, plain)
+    )
     titles = listed([METHODS[name].title for name in PENALISED])
     good = listed([f"{100 * values_of(rows, name, 'good').mean():.0f}" for name in PENALISED])
     return (
-        f"Of 25 modes the gradient penalties cover {ranges[0]}, the GANs without {ranges[1]}"
-        f" (means of {n_seeds} seeds): {verdict}. {titles} put {good} % of their samples near a"
-        " mode."
+        f"Of {len(MODES)} modes, the gradient penalties cover {covered}, the plain GANs"
+        f" {covered_by_plain} (means of {n_seeds} seeds): {verdict}. {titles} put {good} % of their"
+        " samples near a mode."
     )
+
+
+def means_in_words(means: Sequence[float]) -> str:
+    """From the fewest modes to the most."""
+    if min(means) == len(MODES):
+        return f"all {len(MODES)}"
+    return from_to(f"{min(means):.1f}", f"{max(means):.1f}")
 
 
 def quality_in_words(rows: Sequence[Row]) -> str:
     good = {name: values_of(rows, name, "good").mean() for name in (*NAMES, REAL_SAMPLES)}
     modes = {name: values_of(rows, name, "modes").mean() for name in NAMES}
     best, worst = max(NAMES, key=good.__getitem__), min(NAMES, key=good.__getitem__)
-    noise = [
-        f"{METHODS[name].title} from {modes[name]:.1f} to {modes[f'{name}-noise']:.1f} modes"
-        for name in PLAIN
-    ]
+    noise = [noise_in_words(name, modes[name], modes[f"{name}-noise"]) for name in PLAIN]
     return (
-        f"Instance noise takes {' and '.join(noise)}; the share of good samples reaches from"
-        f" {good[worst]:.0%} ({METHODS[worst].title}) to {good[best]:.0%} ({METHODS[best].title},"
-        f" {modes[best]:.1f} modes), that of real samples is {good[REAL_SAMPLES]:.0%}."
+        f"With instance noise, {'; '.join(noise)}. The share of good samples goes from"
+        f" {100 * good[worst]:.0f} % ({METHODS[worst].title}) to {100 * good[best]:.0f} %"
+        f" ({METHODS[best].title}, {modes[best]:.1f} modes), that of real samples is"
+        f" {100 * good[REAL_SAMPLES]:.0f} %."
     )
+
+
+def noise_in_words(name: str, without: float, with_noise: float) -> str:
+    """The modes that the method covers with instance noise, and without."""
+    before, after = f"{without:.1f}", f"{with_noise:.1f}"
+    instead = ", as without" if before == after else f" instead of {before}"
+    return f"{METHODS[name].title} covers {after} modes{instead}"
 
 
 def tracking_in_words(rows: Sequence[Row]) -> str:
@@ -247,16 +257,16 @@ def tracking_in_words(rows: Sequence[Row]) -> str:
     tracks = [name for name in NAMES if intervals[name][1] > 0]
     against = [name for name in NAMES if intervals[name][2] < 0]
     undecided = [name for name in NAMES if name not in tracks and name not in against]
+    verdicts = {"follows it": tracks, "goes against it": against, "is undecided": undecided}
+    said = [f"{verb} for {with_means(x, intervals)}" for verb, x in verdicts.items() if x]
     return (
-        "The critic's loss, sign turned, rises and falls with the exact distance (95 % interval of"
-        f" the rank correlation above 0) for {with_means(tracks, intervals)}; it goes against it"
-        f" for {with_means(against, intervals)}; undecided for {with_means(undecided, intervals)}."
+        "By the 95 % interval of the rank correlation with the exact distance, the critic's loss,"
+        f" sign turned, {'; '.join(said)}."
     )
 
 
 def with_means(names: Sequence[str], intervals: dict[str, tuple[float, float, float]]) -> str:
-    words = [f"{METHODS[name].title} ({intervals[name][0]:.2f})" for name in names]
-    return ", ".join(words) or "none"
+    return ", ".join(f"{METHODS[name].title} ({intervals[name][0]:.2f})" for name in names)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

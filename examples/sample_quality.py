@@ -38,7 +38,16 @@ from gan.options import settings_of
 from gan.pictures import FAKE, LINE, REAL
 from gan.quality import ClassifiedDigits, classified_digits, quality
 from gan.run import Run
-from gan.study import Row, Study, Unwatched, checkpoints, listed, plus_minus, training_batches
+from gan.study import (
+    Row,
+    Study,
+    Unwatched,
+    checkpoints,
+    from_to,
+    listed,
+    plus_minus,
+    training_batches,
+)
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
@@ -246,11 +255,14 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
 def summary(rows: Sequence[Row]) -> str:
     ends, floor = trained(rows), at_the_end(rows)[FLOOR]
     best = ends[0]
-    above = "above" if differ(best, floor) else "which cannot be told from"
+    place = "above" if differ(best, floor) else "level with"
+    n_tied = sum(not differ(row, best) for row in ends[1:])
+    tied = f"{n_tied or 'none'} of {len(ends) - 1} others {'are' if n_tied > 1 else 'is'}"
     return (
-        f"Closest to held-out digits: {title_of(best['method'])} with kernel distance"
-        f" {value(best)}, {above} the {value(floor)} of training digits."
-        f" {others_in_words(best, ends[1:])} {scores_in_words(rows, ends)}"
+        f"Closest to held-out digits is {title_of(best['method'])} with a kernel distance of"
+        f" {value(best)} ({tied} within two standard errors of the difference), {place} the"
+        f" {value(floor)} of training digits. {others_in_words(best, ends[1:])} The estimate is"
+        f" unbiased, so a distance near 0 can be negative. {scores_in_words(rows, ends)}"
         f" {times_in_words(rows, ends)}"
     )
 
@@ -266,9 +278,10 @@ def scores_in_words(rows: Sequence[Row], methods: Sequence[Row]) -> str:
         [row["score"] for row in methods], [-row["distance"] for row in methods]
     )
     return (
-        f"By a classifier of the training digits, right for {floor['accuracy']:.1%} of the others,"
-        f" {title_of(high['method'])} has the highest inception score, {score_in_words(high)}, and"
-        f" {title_of(low['method'])} the lowest, {score_in_words(low)}; {covering}. References:"
+        f"By a classifier of the training digits, right for {100 * floor['accuracy']:.1f} % of the"
+        f" others, {title_of(high['method'])} has the highest inception score,"
+        f" {score_in_words(high)}, and {title_of(low['method'])} the lowest,"
+        f" {score_in_words(low)}; {covering}. References:"
         f" {', '.join(f'{name} {score_in_words(ends[name])}' for name in REFERENCES)}."
         f" The rank correlation of score and nearness over the methods is {ranks.statistic:.2f}."
     )
@@ -282,14 +295,14 @@ def others_in_words(best: Row, others: Sequence[Row]) -> str:
     tied = [title_of(row["method"]) for row in others if not differ(row, best)]
     behind = [row for row in others if differ(row, best)]
     if not behind:
-        return "No other method is behind it by more than two standard errors of the difference."
+        return f"Not told apart from it: {listed(tied)}; clearly behind: none."
     last = behind[-1]
     far = f"{title_of(last['method'])} the farthest with {value(last)}"
     if not tied:
-        return f"All others are behind it by more than two standard errors, {far}."
+        return f"Clearly behind: all others, {far}."
     return (
-        f"{listed(tied)} {'is' if len(tied) == 1 else 'are'} within two standard errors of"
-        f" the difference; {len(behind)} of {len(others)} others are further behind, {far}."
+        f"Not told apart from it: {listed(tied)}; clearly behind: {len(behind)} of {len(others)},"
+        f" {far}."
     )
 
 
@@ -302,7 +315,8 @@ def times_in_words(rows: Sequence[Row], ends: Sequence[Row]) -> str:
         for row in rows
         if row["method"] in METHODS and row["distance"] <= near
     ]
-    steps = f"{ends[0]['critic steps']} critic steps took {seconds[0]:.3g} to {seconds[-1]:.3g} s"
+    took = from_to(f"{seconds[0]:.3g}", f"{seconds[-1]:.3g}")
+    steps = f"{ends[0]['critic steps']} critic steps took {took} s"
     if not arrivals:
         return f"The {steps}, and no method came to a hundredth of the untrained distance."
     soonest, title = min(arrivals)

@@ -1,4 +1,4 @@
-"""Which method reaches the higher inception score in the same time, with which networks?
+"""Which method reaches the highest inception score in the same time, and with which networks?
 
     python examples/score_over_time.py           # one seed, a good minute on 2 cores
     python examples/score_over_time.py --full    # two seeds, three minutes
@@ -162,7 +162,8 @@ def summary(rows: Sequence[Row]) -> str:
         seconds, scores = at_equal_time(rows, pair)
         best = max(NAMES, key=lambda name: scores[name].mean())
         means = listed([f"{METHODS[n].title} {scores[n].mean():.2f}" for n in NAMES])
-        firsts.append(f"{METHODS[best].title} with the {pair} pair ({means} after {seconds:.0f} s)")
+        first = f"{METHODS[best].title} is first ({means} after {seconds:.0f} s)"
+        firsts.append(f"with the {pair} pair {first}")
         clipped, plain = (place(scores["wgan-gp"], scores[other]) for other in ("wgan", "gan"))
         orders.append(f"With the {pair} pair, WGAN-GP is {clipped} clipped WGAN and {plain} GAN.")
         as_in_paper += [pair] if clipped == "above" else []
@@ -170,10 +171,10 @@ def summary(rows: Sequence[Row]) -> str:
     of_digits = digits_rows(rows)
     accuracy = np.mean([row["accuracy"] for row in of_digits])
     return (
-        f"In the same time the highest inception score is that of {listed(firsts)}."
+        f"Inception scores after the same time: {'; '.join(firsts)}."
         f" {' '.join(orders)} On CIFAR-10, the paper has WGAN-GP above clipped weights; {so_here}."
         f" Training digits get {digits_score(rows):.2f}; the classifier is right for"
-        f" {accuracy:.1%} of those held out. Scores are means of {len(of_digits)}"
+        f" {100 * accuracy:.1f} % of those held out. Scores are means of {len(of_digits)}"
         f" seed{'s'[: len(of_digits) - 1]}."
     )
 

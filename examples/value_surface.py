@@ -43,7 +43,7 @@ from gan.held import ExactCritic, dual, exact_distance, in_double, with_noise
 from gan.methods import METHODS, Method, critic_step
 from gan.models import point_critic
 from gan.pictures import FAKE, REAL
-from gan.study import Row, Study, listed
+from gan.study import Row, Study, listed, seeds_in_words
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -169,10 +169,10 @@ def summary(rows: Sequence[Row]) -> str:
         f" 100, against {percent(of[CLIPPING])} with c = 0.01 and {percent(clipping)}"
         f" with the best of {len(CLIPPINGS)} bounds ({seeds_in_words(rows)}). A share is the gain"
         " in the dual objective for each unit of the largest slope found, relative to the exact"
-        f" distance of the same samples, {numbers(distances)}; two samples of the fakes alone are"
-        f" {numbers(floors)} apart. An exact critic of as many other samples has"
-        f" {percent(of[EXACT])}; with the median slope in the place of the largest, the rising λ"
-        f" would have {percent(by_median)}."
+        f" distance of the same samples, {numbers(distances)}; two samples of the same fakes are"
+        f" {numbers(floors)} apart. The exact critic of as many other samples reaches"
+        f" {percent(of[EXACT])}; by the median slope instead of the largest, rising λ would reach"
+        f" {percent(by_median)}."
     )
 
 
@@ -180,12 +180,18 @@ def verdict(penalty: Sequence[float], clipping: Sequence[float]) -> str:
     """By the shares on all sets: the worse penalty, and clipping with the best bound for each."""
     ahead = sum(p > c for p, c in zip(penalty, clipping, strict=True))
     if ahead == len(penalty):
-        return "The penalty's critics reach more of the distance than any with clipped weights"
+        return (
+            "Critics with the penalty reach a larger share of the distance than any with clipped"
+            " weights"
+        )
     if ahead == 0:
-        return "No penalty's critic reaches more of the distance than the best with clipped weights"
+        return (
+            "No critic with the penalty reaches a larger share of the distance than the best with"
+            " clipped weights"
+        )
     return (
-        "The penalty's critics reach more of the distance than the best with clipped weights on"
-        f" {ahead} of {len(penalty)} sets"
+        "Critics with the penalty reach a larger share of the distance than the best with clipped"
+        f" weights on {ahead} of {len(penalty)} sets"
     )
 
 
@@ -211,11 +217,6 @@ def percent(shares: Sequence[float]) -> str:
 
 def numbers(values: Sequence[float]) -> str:
     return listed([f"{value:.2f}" for value in values])
-
-
-def seeds_in_words(rows: Sequence[Row]) -> str:
-    n = len({row["seed"] for row in rows})
-    return "one seed" if n == 1 else f"median of {n} seeds"
 
 
 def draw(rows: Sequence[Row], surfaces: Sequence[Surface]) -> Figure:

@@ -86,7 +86,7 @@ def fast_gradient_penalty(
             layout. Detached: the penalty reaches the critic's parameters and nothing else. Or a
             tuple, list or dict of such tensors, with one batch, dtype and device: the critic is
             called with the same, and each sample has one mixing factor for all of them and one
-            norm of all its gradients. Integers, such as labels, belong into ``critic_args``.
+            norm of all its gradients. Integers, such as labels, belong in ``critic_args``.
         fake: generated samples :math:`\tilde x`, the same shape, dtype and device; of several
             tensors as many, or with the same keys. Detached.
         lambda_gp: the weight :math:`\lambda` of the penalty, at least 0.

@@ -37,11 +37,13 @@ class Architecture:
 
     Args:
         title: its name in a picture.
+        words: its name in a sentence, after "with".
         generator: makes the generator.
         critic: makes the critic.
     """
 
     title: str
+    words: str
     generator: MakeNetwork
     critic: MakeNetwork
 
@@ -107,12 +109,19 @@ plain_generator = partial(plain_image_generator, smallest=SMALLEST)
 #: In the order of the paper's figure. As there, the generator with a constant number of filters has
 #: no normalisation either.
 ARCHITECTURES: dict[str, Architecture] = {
-    "baseline": Architecture("baseline", generator, critic),
+    "baseline": Architecture("baseline", "the baseline", generator, critic),
     "constant": Architecture(
-        "constant number\nof filters", partial(plain_generator, doubled=False), critic
+        "constant number\nof filters",
+        "a constant number of filters",
+        partial(plain_generator, doubled=False),
+        critic,
     ),
-    "mlp": Architecture("MLP generator", fully_connected_generator, critic),
-    "plain": Architecture("no normalisation", plain_generator, critic),
-    "tanh": Architecture("tanh in both", partial(with_tanh, generator), partial(with_tanh, critic)),
-    "residual": Architecture("deep residual pair", residual_generator, residual_critic),
+    "mlp": Architecture("MLP generator", "an MLP generator", fully_connected_generator, critic),
+    "plain": Architecture("no normalisation", "no normalisation", plain_generator, critic),
+    "tanh": Architecture(
+        "tanh in both", "tanh in both", partial(with_tanh, generator), partial(with_tanh, critic)
+    ),
+    "residual": Architecture(
+        "deep residual pair", "the deep residual pair", residual_generator, residual_critic
+    ),
 }

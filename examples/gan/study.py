@@ -154,6 +154,17 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])
 
 
+def seeds_in_words(rows: Sequence[Row]) -> str:
+    """What a number stands for that is the median over the seeds of a table."""
+    n = len({row["seed"] for row in rows})
+    return "one seed" if n == 1 else f"median of {n} seeds"
+
+
+def from_to(low: str, high: str) -> str:
+    """The ends of a range, and once where both read alike."""
+    return low if low == high else f"{low} to {high}"
+
+
 def plus_minus(value: float, error: float) -> str:
     """The value and its error, with two digits of the error."""
     decimals = max(0, 1 - math.floor(math.log10(error)))

@@ -167,10 +167,11 @@ def test_the_words_where_the_papers_claim_shows():
     )
     words = study.summary(rows)
     assert words.startswith(
-        "As the paper says, WGAN-GP fails with no design and the GAN with some: MLP generator and"
-        " tanh in both. Of 6 architectures and 3 seeds each, most seeds fail for GAN with MLP"
-        " generator and tanh in both, 5 of 18 runs; clipped WGAN with baseline, 3 of 18 runs;"
-        " WGAN-GP with none, 1 of 18 runs; R3GAN recipe with none, 0 of 18 runs."
+        "As the paper says, WGAN-GP fails with no design and the GAN with some: an MLP generator"
+        " and tanh in both. Of 6 architectures, judged by most of 3 seeds, GAN fails with an MLP"
+        " generator and tanh in both (5 of 18 runs); clipped WGAN fails with the baseline (3 of 18"
+        " runs); WGAN-GP fails with none (1 of 18 runs); R3GAN recipe fails with none (0 of 18"
+        " runs). "
     )
     assert "clipped WGAN 0.50000 ± 0.00058, 3 of 3 fail; WGAN-GP 0.01000 ± 0.00058;" in words
     assert "GAN is closer than WGAN-GP with 0 of 6 architectures, WGAN-GP with 0." in words
@@ -186,7 +187,7 @@ def test_the_words_where_it_does_not_show():
     words = study.summary(rows_of(both))
     assert words.startswith(
         "What the paper says does not show on digits: with no design does only the GAN fail, and"
-        " with deep residual pair only WGAN-GP does."
+        " with the deep residual pair only WGAN-GP does."
     )
     assert "GAN is closer than WGAN-GP with 1 of 6 architectures, WGAN-GP with 0." in words
 
@@ -199,7 +200,7 @@ def test_a_baseline_alone_does_not_make_the_claim():
 def test_the_words_where_it_shows_in_part():
     words = study.summary(rows_of({("mlp", "gan"): 3, ("tanh", "wgan-gp"): 3}))
     assert words.startswith(
-        "In part as the paper says: with MLP generator the GAN fails and WGAN-GP does not, but"
+        "In part as the paper says: with an MLP generator the GAN fails and WGAN-GP does not, but"
         " WGAN-GP fails with tanh in both."
     )
 
@@ -215,5 +216,6 @@ def test_pixels_are_counted_by_themselves():
 def test_the_table_has_a_line_for_each_architecture():
     header, *lines = study.table(rows_of({("mlp", "r3gan"): 3}))
     assert header[1:] == ["GAN", "clipped WGAN", "WGAN-GP", "R3GAN recipe"]
-    assert [line[0] for line in lines] == [study.words_of(x) for x in ARCHITECTURES]
+    assert [line[0] for line in lines][1:3] == ["constant number of filters", "MLP generator"]
+    assert len(lines) == len(ARCHITECTURES)
     assert lines[list(ARCHITECTURES).index("mlp")][4] == "0.50000 ± 0.00058, 3 of 3 fail"

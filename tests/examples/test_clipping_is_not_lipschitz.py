@@ -118,19 +118,19 @@ def test_the_words_say_what_papers_say_where_the_run_shows_it():
     grown = {NOTHING: 16.0, CLIPPED_ADAM: 12.0, CLIPPED_SGD: 8.0}
     words = summary(rows(slopes, grown))
     assert words.startswith("Clipped gradients limit each step of the optimiser, not the critic.")
-    assert "is 3,000,000 with Adam and 650 with SGD, 12 and 8.0 times that at half time" in words
-    assert "without any constraint it is 4,000,000, 16 times" in words
+    assert "is 3,000,000 with Adam and 650 with SGD, 12 and 8.0 times as large as after 8" in words
+    assert "8 steps; without any constraint it is 4,000,000, 16 times as large." in words
     assert "0.010 with clipped weights, 0.50 with spectral norm and 1.1 with gradient" in words
-    assert "nearest to 1, as it should be, with gradient penalty" in words
-    assert "gain / slope is 50, 50 and 50 % of the exact distance" in words
+    assert "it should be 1, and gradient penalty comes nearest." in words
+    assert "Gain / slope is 50, 50 and 50 % of the exact distance" in words
 
 
 def test_the_words_say_so_where_the_run_shows_something_else():
     slopes = HELD | {NOTHING: 0.9, CLIPPED_ADAM: 0.8, CLIPPED_SGD: 0.7, PENALTY: 30.0}
     words = summary(rows(slopes, {CLIPPED_SGD: 0.5}))
     assert words.startswith("Here clipped gradients held the critic")
-    assert "1.0 and 0.50 times that at half time" in words
-    assert "nearest to 1, as it should be, with spectral norm" in words
+    assert "1.0 and 0.50 times as large as after 8 steps" in words
+    assert "it should be 1, and spectral norm comes nearest" in words
 
 
 @pytest.mark.parametrize("grown", [1.0, 4.0])

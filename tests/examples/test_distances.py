@@ -127,20 +127,20 @@ def test_the_words_for_what_is_expected():
     limit = math.log(2)
     words = distances.summary(invented(42, (1, 1), 500, (0.5, limit), (0.2, 1e-9)))
     assert words == (
-        "Two plans for moving the same boxes both cost 42, and no plan is cheaper. While one of two"
-        " Gaussians moves from 0 to 20, the earth mover's distance grows to 20, with a slope of 1"
-        " all the way. KL explodes to 500, and JS stays at its limit ln 2 (within 1 % from μ = 20"
-        " on), and its slope vanishes (1e-09 in the end)."
+        "While one of two Gaussians moves from 0 to 20, the earth mover's distance grows to 20,"
+        " with a slope of 1 all the way. KL grows to 500, and JS stays at its limit ln 2 (within 1"
+        " % from μ = 20 on), and its slope vanishes (1e-09 in the end). Two plans for moving the"
+        " same boxes both cost 42, and no plan is cheaper."
     )
 
 
 def test_the_words_for_the_opposite():
     words = distances.summary(invented(40, (0.5, 1), 30, (0.4, 0.5), (0.2, 0.1)))
     assert words == (
-        "Two plans for moving the same boxes cost 42 and 42, the cheapest plan 40. While one of two"
-        " Gaussians moves from 0 to 20, the earth mover's distance grows to 20, with a slope of 0.5"
-        " to 1 all the way. KL grows to 30, and JS reaches 0.5 of at most ln 2 = 0.69, with a slope"
-        " of 0.1."
+        "While one of two Gaussians moves from 0 to 20, the earth mover's distance grows to 20,"
+        " with a slope of 0.5 to 1 all the way. KL grows to 30, and JS reaches 0.5 of at most ln 2"
+        " = 0.69, with a slope of 0.1. Two plans for moving the same boxes cost 42 and 42, the"
+        " cheapest plan 40."
     )
 
 

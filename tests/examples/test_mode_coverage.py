@@ -133,22 +133,37 @@ def test_the_words_where_penalties_help_and_wgans_track():
     correlations = dict.fromkeys(mode_coverage.NAMES, -0.5) | dict.fromkeys(wgans, 0.8)
     correlations |= {"r1": 0.2, "gan-noise": -0.2}  # 0.1 apart, the interval reaches 0
     words = mode_coverage.summary(rows_of(modes, correlations))
-    assert "penalties cover 22.0 to 24.0, the GANs without 8.0 to 8.0 (means of 3 seeds)" in words
-    assert "no two of the 95 % intervals meet" in words
+    assert "penalties cover 22.0 to 24.0, the plain GANs 8.0 (means of 3 seeds): the 95 %" in words
+    assert "95 % intervals of the two groups do not overlap." in words
     assert "GAN + R1, WGAN-GP and WGAN-LP put 22, 22 and 24 % of their samples" in words
-    assert "minimax GAN from 8.0 to 8.0 modes and GAN from 8.0 to 20.0" in words
-    assert "above 0) for clipped WGAN (0.80), WGAN-GP (0.80), WGAN-LP (0.80); it" in words
-    assert words.endswith("undecided for GAN + noise (-0.20), GAN + R1 (0.20).")
     assert (
-        "from 8% (minimax GAN) to 24% (WGAN-LP, 24.0 modes), that of real samples is 99%" in words
+        "With instance noise, minimax GAN covers 8.0 modes, as without; GAN covers 20.0 modes"
+        " instead of 8.0. The share of good samples goes from 8 % (minimax GAN) to 24 % (WGAN-LP,"
+        " 24.0 modes), that of real samples is 99 %." in words
     )
+    assert "follows it for clipped WGAN (0.80), WGAN-GP (0.80), WGAN-LP (0.80); goes" in words
+    assert words.endswith("; is undecided for GAN + noise (-0.20), GAN + R1 (0.20).")
 
 
 def test_the_words_where_they_do_not():
     modes = dict.fromkeys(mode_coverage.NAMES, 20)
     correlations = dict.fromkeys(mode_coverage.NAMES, -0.01) | {"gan": 0.9, "wgan-gp": -0.9}
     words = mode_coverage.summary(rows_of(modes, correlations))
-    assert "which is not more for every pair" in words
-    assert "above 0) for GAN (0.90); it goes against it for WGAN-GP (-0.90); undecided" in words
+    assert "plain GANs 20.0 (means of 3 seeds): not more in every pair." in words
+    assert "follows it for GAN (0.90); goes against it for WGAN-GP (-0.90); is undecided" in words
     close = rows_of(modes | {"r1": 21, "wgan-gp": 30, "wgan-lp": 30}, correlations)
-    assert "more, though 95 % intervals overlap" in mode_coverage.summary(close)
+    overlap = ": more, but the 95 % intervals of the two groups overlap."
+    assert overlap in mode_coverage.summary(close)
+
+
+def test_all_modes_are_said_to_be_all_and_what_no_method_does_is_left_out():
+    modes = dict.fromkeys(mode_coverage.NAMES, 8)
+    rows = rows_of(modes, dict.fromkeys(mode_coverage.NAMES, 0.8))
+    for row in rows:
+        if row["method"] in mode_coverage.PENALISED:
+            row["modes"] = 25
+    words = mode_coverage.summary(rows)
+    assert words.startswith("Of 25 modes, the gradient penalties cover all 25, the plain GANs 8.0")
+    assert "follows it for minimax GAN (0.80)," in words
+    assert "against" not in words
+    assert "undecided" not in words

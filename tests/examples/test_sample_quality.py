@@ -95,22 +95,26 @@ def test_a_method_that_is_clearly_closest_is_named():
     rows.append(row("r1", 0.02, seconds=6.0))
     text = study.summary(rows)
     assert text.startswith(
-        "Closest to held-out digits: GAN + R1 with kernel distance 0.0200 ± 0.0010, above the"
-        " 0.0000 ± 0.0010 of training digits. All others are behind it by more than two standard"
-        " errors, GAN the farthest with 0.5000"
+        "Closest to held-out digits is GAN + R1 with a kernel distance of 0.0200 ± 0.0010 (none of"
+        " 1 others is within two standard errors of the difference), above the 0.0000 ± 0.0010 of"
+        " training digits. Clearly behind: all others, GAN the farthest with 0.5000"
     )
+    assert text.count("The estimate is unbiased, so a distance near 0 can be negative.") == 1
     assert "took 6 to 20 s" in text
     assert "reached by 1 of 2 methods, first by GAN + R1 after 6 s" in text
 
 
 def test_methods_within_the_errors_are_not_ranked():
     text = study.summary([*ANCHORS, row("gan", 0.003, 0.002), row("r1", 0.002, 0.002)])
-    assert "GAN + R1 with kernel distance 0.0020 ± 0.0020, which cannot be told from" in text
-    assert "No other method is behind it by more than two standard errors" in text
+    assert "GAN + R1 with a kernel distance of 0.0020 ± 0.0020 (1 of 1 others is within" in text
+    assert "of the difference), level with the 0.0000 ± 0.0010 of training digits." in text
+    assert "Not told apart from it: GAN; clearly behind: none." in text
+    assert "critic steps took 10 s" in text
     rows = [*ANCHORS, row("gan", 0.003, 0.002), row("r1", 0.002, 0.002), row("wgan", 0.4)]
     text = study.summary(rows)
-    assert "GAN is within two standard errors of the difference; 1 of 2 others are" in text
-    assert "further behind, clipped WGAN the farthest with 0.4000" in text
+    assert "(1 of 2 others is within two standard errors of the difference)" in text
+    assert "Not told apart from it: GAN; clearly behind: 1 of 2, clipped WGAN the" in text
+    assert "the farthest with 0.4000" in text
 
 
 def test_methods_that_do_not_arrive_are_said_not_to():
@@ -122,7 +126,7 @@ def test_scores_are_told_with_what_they_are_compared_with():
     rows = [*ANCHORS, row("gan", 0.2, score=7.0), row("r1", 0.1, score=8.0, classes=9)]
     rows.append(row("wgan", 0.3, score=6.0))
     text = study.summary(rows)
-    assert "right for 97.5% of the others, GAN + R1 has the highest inception score," in text
+    assert "right for 97.5 % of the others, GAN + R1 has the highest inception score," in text
     assert "8.00 ± 0.12, and clipped WGAN the lowest, 6.00 ± 0.12; GAN + R1 missed classes" in text
     assert (
         "training digits 9.00 ± 0.12, held-out digits 8.50 ± 0.12, uniform noise 3.00 ± 0.12, one"

@@ -63,21 +63,21 @@ def test_methods_are_compared_when_the_first_has_ended():
     np.testing.assert_allclose(scores["wgan-gp"], [4.2, 4.3])
     text = study.summary(rows)
     assert text.startswith(
-        "In the same time the highest inception score is that of GAN with the DCGAN pair (GAN 5.05,"
-        " clipped WGAN 3.05 and WGAN-GP 4.25 after 20 s) and GAN with the ResNet pair"
+        "Inception scores after the same time: with the DCGAN pair GAN is first (GAN 5.05, clipped"
+        " WGAN 3.05 and WGAN-GP 4.25 after 20 s); with the ResNet pair GAN is first (GAN 5.05,"
     )
     assert "With the ResNet pair, WGAN-GP is above clipped WGAN and below GAN." in text
     assert (
         "On CIFAR-10, the paper has WGAN-GP above clipped weights; so here with DCGAN and" in text
     )
-    assert "Training digits get 9.25; the classifier is right for 97.5%" in text
+    assert "Training digits get 9.25; the classifier is right for 97.5 %" in text
     assert text.endswith("means of 2 seeds.")
 
 
 def test_scores_whose_seeds_overlap_are_not_ordered():
     seconds = dict.fromkeys(study.NAMES, 10)
     text = study.summary(rows_of({"gan": 5.05, "wgan": 4, "wgan-gp": 5}, seconds))
-    assert "that of GAN with the DCGAN pair" in text
+    assert "with the DCGAN pair GAN is first" in text
     assert "With the DCGAN pair, WGAN-GP is above clipped WGAN and level with GAN." in text
 
 

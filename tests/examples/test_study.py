@@ -1,4 +1,4 @@
-"""gan/study.py: the clock of a training."""
+"""gan/study.py: the clock of a training, and words."""
 
 from types import SimpleNamespace
 
@@ -25,3 +25,13 @@ def test_what_is_done_at_a_checkpoint_is_not_counted(steps, n, expected, monkeyp
         seen.append((run.step, seconds))
         now[0] += 1000.0  # measuring
     assert seen == [(step, step) for step in expected]
+
+
+@pytest.mark.parametrize(("seeds", "text"), [([3], "one seed"), ([0, 1, 1], "median of 2 seeds")])
+def test_seeds_are_counted_once(seeds, text):
+    assert study.seeds_in_words([{"seed": seed} for seed in seeds]) == text
+
+
+def test_the_ends_of_a_range_are_said_once_where_both_read_alike():
+    assert study.from_to("6", "20") == "6 to 20"
+    assert study.from_to("6", "6") == "6"
