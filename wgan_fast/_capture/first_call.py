@@ -167,7 +167,7 @@ def _recorded(
     before = _python_random()
     try:
         with (
-            capturing(conditions),
+            capturing(mode, conditions),
             _fresh_autocast_cache(),
             recording(mode),
         ):

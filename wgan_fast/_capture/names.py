@@ -19,9 +19,10 @@ import torch
 from torch import nn
 
 from .._penalise.kept import is_writable_array
+from .methods import NAME
 
 #: What every module has, and is no setting of its own.
-_EVERY_MODULE = frozenset(vars(nn.Module())) - {"training"}
+_EVERY_MODULE = (frozenset(vars(nn.Module())) | {NAME}) - {"training"}
 
 #: Where modules keep the hooks that are called with them.
 _HOOKS = (
