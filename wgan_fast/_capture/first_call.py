@@ -25,7 +25,7 @@ from .errors import CaptureError, explain, refuse
 from .recording import Recording, recording
 from .signature import AUTOCAST_DEVICES, aliases, join, tensors_of
 from .tape import Tape
-from .watch import Watch
+from .watch import Watch, is_same
 
 Function = Callable[..., Any]
 
@@ -309,7 +309,7 @@ def _carry_over(mode: Recording, watch: Watch) -> None:
                 tensor.copy_(now.detach())
     for place, number in watch.numbers():
         now = place.read()
-        if type(now) is type(number) and now != number:
+        if type(now) is type(number) and not is_same(now, number):
             raise refuse(
                 f"{place.label} changes from {number} to {now} in a call, and would not in a "
                 "graph: count outside of the function, or in a tensor."
