@@ -189,7 +189,7 @@ def _recorded(
         mode.restore()
         randomness.restore()
     if drawn:
-        raise CaptureError(
+        raise refuse(
             "the function draws from Python's or NumPy's random numbers, which would be the same "
             "at every call; draw by torch.rand, or pass them as an argument."
         )
