@@ -1,6 +1,7 @@
 """Captured methods, copies of them, and what is read from files: each object has its own graphs."""
 
 import copy
+import dataclasses
 import pickle
 
 import pytest
@@ -101,6 +102,37 @@ def test_an_object_without_a_place_for_graphs():
         assert [thing.loss(X), thing.loss(X)] == [2 * scale, 2 * scale]
 
 
+def test_methods_of_a_class():
+    class First:
+        scale = 3.0
+
+        @classmethod
+        @replayed_method
+        def loss(cls, x):
+            return cls.scale * x.sum()
+
+    class Second(First):
+        scale = 5.0
+
+    for _ in range(2):
+        assert [First.loss(X), Second.loss(X), First().loss(X)] == [6, 10, 6]
+
+
+def test_an_object_that_must_not_be_changed():
+    @dataclasses.dataclass(frozen=True)
+    class Frozen:
+        scale: float
+
+        @replayed_method
+        def loss(self, x):
+            return self.scale * x.sum()
+
+    thing = Frozen(3.0)
+    assert [thing.loss(X), thing.loss(X)] == [6, 6]
+    assert runs_of(thing.loss) == [1]
+    assert thing == Frozen(3.0)
+
+
 def through_a_file(value):
     return pickle.loads(pickle.dumps(value))
 
@@ -171,3 +203,16 @@ def test_the_first_use_of_a_method_captures_nothing_else_anew():
     assert module.loss(X) == 6
     assert step(X) == 6
     assert runs_of(step) == [1]
+
+
+@pytest.mark.parametrize("was_called", [False, True])
+def test_inside_torch_compile_it_is_the_method(was_called):
+    module = Module(3.0)
+    if was_called:
+        module.loss(X)
+    compiled = torch.compile(lambda x: 2 * module.loss(x), backend="eager", fullgraph=True)
+    for _ in range(2):
+        module.weight.grad = None
+        compiled(X).backward()
+        assert torch.equal(module.weight.grad, torch.full((2,), 6.0))
+    assert runs_of(module.loss) == [0] * was_called

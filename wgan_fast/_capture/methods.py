@@ -26,15 +26,17 @@ def methods_of(owner: Any) -> dict[Any, Any]:
     Raises:
         TypeError: if the object has nowhere to keep them.
     """
-    names = getattr(owner, "__dict__", None)
-    if not isinstance(names, dict):
-        raise TypeError(
-            f"the graphs of a captured method are kept in its object, but a {type(owner).__name__} "
-            "has no __dict__ of its own; add '__dict__' to the __slots__ of its class, or capture "
-            "a function that is given the object"
-        )
-    methods = names.get(NAME)
+    methods = getattr(owner, "__dict__", {}).get(NAME)
     # copy.copy, and PyTorch where it replicates a module, take another object's over.
     if methods is None or methods.owner is not owner:
-        methods = names[NAME] = _Methods(owner)
+        methods = _Methods(owner)
+        set_attribute = type.__setattr__ if isinstance(owner, type) else object.__setattr__
+        try:
+            set_attribute(owner, NAME, methods)
+        except AttributeError:
+            raise TypeError(
+                f"the graphs of a captured method are kept in its object, but a "
+                f"{type(owner).__name__} has no __dict__; add '__dict__' to the __slots__ of its "
+                "class, or capture a function that is given the object"
+            ) from None
     return methods.bound
