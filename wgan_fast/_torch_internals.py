@@ -414,6 +414,15 @@ def _unflattened(leaves: Iterator[Any], structure: Any) -> Any:
 #: A mode that sees every call of an operator, below autograd; None where there is none.
 DispatchMode = _find("utils._python_dispatch.TorchDispatchMode")
 
+# PyTorch gives the threads in which a device's part of a backward pass runs the modes of the thread
+# that began the pass.
+_mode_stack = _find("utils._python_dispatch._get_current_dispatch_mode_stack")
+
+
+def active_modes() -> list[Any]:
+    """The dispatch modes that are on in this thread; none where that cannot be told."""
+    return [] if _mode_stack is None else _mode_stack()
+
 
 def written_arguments(op: Any) -> list[tuple[int, str]]:
     """Position and name of the arguments that an operator writes to."""
@@ -466,14 +475,10 @@ NN_FUNCTIONS = _find("_C._nn")
 
 
 # A graph compiled once, without the checks that torch.compile makes at every call.
-# Found when it is needed: loading it takes seconds.
-_foreach_mul = _find("_foreach_mul")
-
-
 def compile_graph(graph: Any, inputs: list[Any]) -> Callable[..., Any]:
     """An ``fx`` graph, compiled by Inductor; it draws as PyTorch does without a compiler."""
     options: Any = {"fallback_random": True}
-    try:
+    try:  # found when it is needed: loading it takes seconds
         import torch._inductor as inductor
     except ImportError:
         inductor = None
@@ -486,6 +491,10 @@ def compile_graph(graph: Any, inputs: list[Any]) -> Callable[..., Any]:
         dynamic_shapes="from_example_inputs",
         options={"config_patches": options},
     )
+
+
+# Many tensors times one number in a single call.
+_foreach_mul = _find("_foreach_mul")
 
 
 def multiplied(tensors: Sequence[Tensor], factor: Tensor) -> list[Tensor]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+import operator
+import sys
 from collections.abc import Callable
 from typing import Any, overload
 
 import torch
 
 from ._arguments import check_bool, check_choice, describe
-from ._being_captured import being_captured
+from ._being_captured import being_captured, has_turn, turn_to_capture
 from ._capture import signature
 from ._capture.choose import EXECUTORS
 from ._capture.errors import CaptureError
 from ._capture.first_call import run_first
 from ._capture.graph import Call, ConditionError, Graph
+from ._capture.methods import methods_of
 from ._capture.recording import can_record
 from ._capture.report import Report
 from ._capture.watch import Watch
@@ -31,6 +34,9 @@ class Captured:
         eager: the function itself.
     """
 
+    #: What a captured function that calls this one depends on.
+    _watched_by_captured = ("eager",)
+
     def __init__(self, loss: Loss, executor: str, max_graphs: int, fallback: bool) -> None:
         functools.update_wrapper(self, loss)
         self.eager = loss
@@ -39,10 +45,9 @@ class Captured:
         self._last: Graph | None = None
         self._eager_calls = 0
         self._why_eager = ""
-        self._name = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if _is_watched():
+        if _is_seen_by_another():
             return self.eager(*args, **kwargs)
         values, structure = signature.split(args, kwargs)
         call = Call(
@@ -62,29 +67,33 @@ class Captured:
         try:
             return graph(values)
         except ConditionError:
-            self._graphs.remove(graph)
-            return self._first(call, values, args, kwargs, may_have_conditions=False)
+            return self._first(call, values, args, kwargs, refuted=graph)
 
     def report(self) -> Report:
         """Which graphs there are, what runs them, and how long each way took."""
         graphs = tuple(graph.report() for graph in self._graphs)
         return Report(graphs, self._eager_calls, self._why_eager)
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """A method's graphs belong to its object, and live as long."""
-        if instance is None:
+        if instance is None or not hasattr(self.eager, "__get__"):
             return self
-        bound = Captured(self.eager.__get__(instance, owner), *self._settings)
-        if self._name:
-            vars(instance)[self._name] = bound
-        return bound
+        if torch.compiler.is_compiling():  # it would give the object methods without graphs
+            return self.eager.__get__(instance, owner)
+        bound = methods_of(instance)
+        if self not in bound:
+            bound[self] = Captured(self.eager.__get__(instance, owner), *self._settings)
+        return bound[self]
 
     def __reduce__(self) -> Any:
-        """A copy begins without graphs."""
-        return Captured, (self.eager, *self._settings)
+        """A function of a module or class is told by its name, as functions are; anything else
+        begins without graphs."""
+        name = getattr(self, "__qualname__", "")
+        try:
+            found = operator.attrgetter(name)(sys.modules[self.__module__])
+        except (AttributeError, KeyError):
+            found = None
+        return name if found is self else (_again, (self.eager, *self._settings))
 
     def __repr__(self) -> str:
         return f"captured({self.eager!r}, executor={self._settings[0]!r})"
@@ -96,16 +105,26 @@ class Captured:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         *,
-        may_have_conditions: bool = True,
+        refuted: Graph | None = None,
     ) -> Any:
-        executor, max_graphs, fallback = self._settings
-        if len(self._graphs) >= max_graphs or not can_record():
+        """A call for which there is no graph, or one of which a condition does not hold."""
+        _, max_graphs, _ = self._settings
+        if len(self._without(refuted)) >= max_graphs or not can_record():
             self._count_eager(call, len(values))
             return self.eager(*args, **kwargs)
+        with turn_to_capture() as our_turn:
+            if our_turn:
+                return self._capture(call, values, refuted)
+        return self.eager(*args, **kwargs)  # the next call of this kind is captured
+
+    def _without(self, refuted: Graph | None) -> list[Graph]:
+        return [graph for graph in self._graphs if graph is not refuted]
+
+    def _capture(self, call: Call, values: list[Any], refuted: Graph | None) -> Any:
+        executor, _, fallback = self._settings
         first = run_first(self.eager, values, call.structure)
-        modules = [each for each in values if isinstance(each, torch.nn.Module)]
-        graph = Graph(call, Watch(self.eager, [*first.modules, *modules]))
-        graph.may_have_conditions = may_have_conditions
+        graph = Graph(call, Watch(self.eager, [*first.modules, *values]))
+        graph.may_have_conditions = refuted is None
         try:
             graph.capture(self.eager, values, first, executor)
         except CaptureError as error:
@@ -113,7 +132,7 @@ class Captured:
                 raise
             graph.why_eager = str(error)
             warn(f"{_name_of(self.eager)} runs eagerly, for it cannot be captured: {error}")
-        self._graphs.append(graph)
+        self._graphs = [*self._without(refuted), graph]
         self._last = graph
         return graph.hand_over_first(first)
 
@@ -141,14 +160,20 @@ class Captured:
         )
 
 
-def _is_watched() -> bool:
+def _is_seen_by_another() -> bool:
     """Whether somebody else records or transforms this call, who is to see the function itself."""
     return (
         torch.compiler.is_compiling()
+        or has_turn()
         or being_captured()
         or transforms_active()
         or forward_mode_active()
     )
+
+
+def _again(loss: Loss, *settings: Any) -> Captured:
+    """A captured function from a file; a method that stands under its own name is one already."""
+    return loss if isinstance(loss, Captured) else Captured(loss, *settings)
 
 
 def _name_of(function: Any) -> str:
@@ -203,7 +228,8 @@ def captured(
             function returns no scalar, or beside it a tensor with a graph.
         RuntimeError: when called, if the function cannot be captured: if it looks at the values of
             tensors, changes an argument in place, draws from Python's or NumPy's random numbers or
-            calls ``backward()``. The message names its line.
+            calls ``backward()``. The message names its line, or where that cannot be known, the
+            line of the call.
 
     Gradients: of the result with respect to everything that it depends on, arguments among it, to
         the first order. They reach leaves as ever: accumulated, scaled, by hooks, averaged by

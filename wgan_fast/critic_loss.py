@@ -68,6 +68,8 @@ class Penalty(Turns):
         32
     """
 
+    _watched_by_captured = ("every", "weight", "target", "one_sided", "power", "norm")
+
     def __init__(
         self,
         weight: float,

@@ -27,6 +27,9 @@ class Turns:
         ValueError: if it is below 1.
     """
 
+    #: What a captured function with such a penalty depends on, besides the turn.
+    _watched_by_captured: tuple[str, ...] = ("every",)
+
     def __init__(self, every: int = 1) -> None:
         _check_count(every, "every", least=1)
         self.every = every

@@ -236,8 +236,23 @@ def test_inside_another_capture_and_under_transforms_it_is_the_function():
     for _ in range(3):
         (gradient,) = torch.autograd.grad(outer(x), x)
         assert torch.equal(gradient, 4 * x)
+    assert inner.report().graphs == ()
     assert torch.equal(torch.func.grad(inner)(x.detach()), 2 * x)
     assert torch.equal(torch.func.hessian(inner)(x.detach()), 2 * torch.eye(3))
+
+
+def test_inside_another_capture_it_is_differentiated_twice():
+    inner = replayed(lambda x: x.pow(3).sum())
+
+    def outer(x):
+        (slopes,) = torch.autograd.grad(inner(x), x, create_graph=True)
+        return slopes.square().sum()
+
+    loss, x = replayed(outer), torch.tensor([1.0, 2.0], requires_grad=True)
+    for _ in range(3):
+        (gradient,) = torch.autograd.grad(loss(x), x)
+        assert torch.equal(gradient, 36 * x.detach() ** 3)
+    assert len(loss.report().graphs) == 1
 
 
 def test_inside_torch_compile_it_is_the_function():

@@ -1,6 +1,7 @@
 """Which way a graph is run, and that all ways give the same."""
 
 import os
+import queue
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,12 @@ from tests.captured import training
 from tests.captured.training import both, replayed, samples
 from tests.comparing import assert_close
 from wgan_fast import captured, fast_gradient_penalty
-from wgan_fast._capture import choose
+from wgan_fast._being_captured import being_captured, conditions_are_kept, must_hold
+from wgan_fast._capture import choose, signature
 from wgan_fast._capture import inductor as of_inductor
 from wgan_fast._capture.replay import Replay
+from wgan_fast._capture.tape import Tape
+from wgan_fast._capture.unchanged import unchanged
 from wgan_fast.second_order import without_thresholds
 
 #: In float64, of numbers near 1: some hundred roundings of 1e-16, and three steps that add them up.
@@ -216,6 +220,63 @@ def test_without_a_compiler(tmp_path):
     assert run.returncode == 0, run.stderr
     assert "executor='replay'" in run.stdout
     assert "No working C++ compiler found" in run.stdout
+
+
+@pytest.mark.parametrize(("devices", "waits"), [(["cuda", "cpu"], 1), (["cpu", "meta"], 0)])
+def test_what_is_timed_on_a_device_is_waited_for(monkeypatch, devices, waits):
+    """Whatever the arguments are: the critic may lie there, and there may be no arguments."""
+    waited = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda: waited.append(None))
+    monkeypatch.setattr(choose, "_TIMED", 3)
+    monkeypatch.setattr(choose, "_UNTIMED", 2)
+    seconds = choose._times({"replay": lambda inputs: None}, Tape(devices=devices), [])
+    assert list(seconds) == ["replay"]
+    assert len(waited) == 5 * waits
+
+
+def test_draws_on_a_device_are_set_back_where_nothing_else_is_there(monkeypatch):
+    generator = torch.Generator().manual_seed(3)
+    state = generator.get_state()
+    monkeypatch.setattr(torch.cuda, "default_generators", (generator,))
+    with unchanged(Tape(devices=["cuda"]), []):
+        torch.rand(3, generator=generator)
+    assert torch.equal(generator.get_state(), state)
+
+
+def test_autocast_counts_on_the_accelerator_that_is_there(monkeypatch):
+    """Whichever it is."""
+    accelerators = []
+    monkeypatch.setattr(
+        torch.accelerator, "current_accelerator", lambda check_available: accelerators[-1]
+    )
+    for kind in ("xpu", "mps"):
+        accelerators.append(torch.device(kind))
+        monkeypatch.setattr(signature, "AUTOCAST_DEVICES", signature._autocast_devices())
+        before = signature.settings_now()
+        torch.set_autocast_enabled(kind, True)
+        try:
+            assert signature.settings_now() != before
+        finally:
+            torch.set_autocast_enabled(kind, False)
+        assert signature.settings_now() == before
+    accelerators.append(None)
+    assert signature._autocast_devices() == ("cpu",)
+
+
+def test_conditions_on_a_device_are_not_looked_at():
+    """Which device it is does not depend on the arguments, of which there are none."""
+    kept = queue.SimpleQueue()
+
+    def loss():
+        if conditions_are_kept():
+            must_hold(torch.ones((), dtype=torch.bool, device="meta"))
+        if being_captured():
+            kept.put(conditions_are_kept())
+        return torch.ones(2).sum()
+
+    fn = replayed(loss)
+    assert fn() == fn() == 2
+    assert [kept.get() for _ in range(kept.qsize())] == [True, True, False, False]
 
 
 def test_nothing_is_reported_before_the_first_call():

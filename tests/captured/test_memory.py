@@ -1,6 +1,7 @@
 """A replayed graph needs no more memory than the function, and dies with it."""
 
 import gc
+import queue
 import weakref
 
 import pytest
@@ -61,6 +62,25 @@ def test_graphs_of_methods_die_with_their_object():
     del trainer
     gc.collect()
     assert graph() is None
+
+
+def test_what_was_recorded_dies():
+    critic, recorded = training.mlp(), queue.SimpleQueue()
+
+    def loss(real, fake):
+        value = critic(real).mean() - critic(fake).mean()
+        logged = value.detach().clone()
+        recorded.put((weakref.ref(value), weakref.ref(logged)))
+        return value, logged, "a word"
+
+    step = captured(loss, executor="replay")
+    for _ in range(2):
+        value, logged, word = step(*samples((8, 5), torch.float32))
+        assert (value, word) == (logged, "a word")
+    del value, logged
+    gc.collect()
+    assert recorded.qsize() == 3  # it ran once, and was recorded twice
+    assert {ref() for _ in range(3) for ref in recorded.get()} == {None}
 
 
 def test_a_call_leaves_nothing_alive():

@@ -13,6 +13,7 @@ from torch import nn
 
 from tests.captured.checking import X, check
 from tests.captured.training import replayed
+from wgan_fast import Lazy, Penalty, captured, critic_loss, r1_penalty
 
 
 class Options:
@@ -273,6 +274,144 @@ def test_another_tensor_or_module_in_an_object(new):
     check(run.net, loss, X, graphs=1)
     setattr(run, "net" if isinstance(new, nn.Module) else "scale", new)
     check(run.net, loss, X, graphs=2)
+
+
+def given():
+    """Arguments that are no tensors: (the argument, what reads it, how to change what is read)."""
+    options, tensors, table = Options(), types.SimpleNamespace(scale=torch.tensor(2.0)), {"w": 2.0}
+    schedule = Schedule()
+    return {
+        "object": (options, lambda c: c.weight, lambda: setattr(options, "weight", 3.0)),
+        "tensor in it": (
+            _Hashable(tensors),
+            lambda c: c.held.scale,
+            lambda: setattr(tensors, "scale", torch.tensor(3.0)),
+        ),
+        "method": (schedule._now, lambda c: c(), lambda: setattr(schedule, "done", 1)),
+        "function": (lambda: table["w"], lambda c: c(), lambda: table.update(w=3.0)),
+        "partial": (
+            functools.partial(lambda t: t["w"], table),
+            lambda c: c(),
+            lambda: table.update(w=3.0),
+        ),
+        "class": (Options, lambda c: c.power, lambda: setattr(Options, "power", 3.0)),
+    }
+
+
+class _Hashable:
+    """A namespace cannot be hashed."""
+
+    def __init__(self, held):
+        self.held = held
+
+
+@pytest.mark.parametrize("kind", given())
+def test_what_is_in_an_argument(kind):
+    argument, read, change = given()[kind]
+    loss = replayed(lambda x, read, c: read(c) * x.square().sum())
+    power = Options.power
+    try:
+        for graphs in (1, 2):
+            for _ in range(2):
+                assert loss(X, read, argument) == loss.eager(X, read, argument)
+            assert len(loss.report().graphs) == graphs
+            change()
+    finally:
+        Options.power = power
+
+
+def test_a_count_in_an_argument_is_refused():
+    def loss(x, options):
+        options.weight += 1
+        return options.weight * x.sum()
+
+    options = Options()
+    with pytest.raises(RuntimeError, match=r"Options\.weight changes from 3\.0 to 4\.0 in a call"):
+        replayed(loss)(X, options)
+
+
+def test_what_another_captured_function_reads():
+    options, net = Options(), nn.Linear(3, 1)
+    inner = replayed(lambda x: options.weight * net(x).square().mean())
+    loss = replayed(lambda x: 2 * inner(x))
+    check(net, loss, X, graphs=1)
+    options.weight = 5.0
+    check(net, loss, X, graphs=2)
+
+
+class CapturedTrainer:
+    weight = 2.0
+
+    def __init__(self):
+        self.net = nn.Linear(3, 1)
+
+    @captured(executor="replay")
+    def part(self, x):
+        return self.weight * self.net(x).square().mean()
+
+    @captured(executor="replay")
+    def loss(self, x):
+        return 2 * self.part(x)
+
+
+def test_what_another_captured_method_reads():
+    trainer = CapturedTrainer()
+    check(trainer.net, trainer.loss, X, graphs=1)
+    trainer.weight = 3.0
+    check(trainer.net, trainer.loss, X, graphs=2)
+
+
+SETTINGS = {"weight": 3.0, "target": 0.5, "one_sided": True, "power": 3.0, "norm": 1}
+
+
+@pytest.mark.parametrize("where", ["global", "argument", "module"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_of_a_penalty(name, where):
+    critic, gp = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)), Penalty(2.0)
+    critic.penalty = gp if where == "module" else None
+    epsilon = torch.linspace(0, 1, 4)
+
+    def of(penalty, x):
+        return critic_loss(critic, x, x + 1, gp=penalty, epsilon=epsilon)
+
+    loss = {
+        "global": lambda: replayed(lambda x: of(gp, x)),
+        "argument": lambda: functools.partial(_with, replayed(lambda x, p: of(p, x)), gp),
+        "module": lambda: replayed(lambda x: of(critic.penalty, x)),
+    }[where]()
+    before = [loss(X).item(), loss(X).item()]
+    assert before == [of(gp, X).item()] * 2
+    setattr(gp, name, SETTINGS[name])
+    assert loss(X).item() == loss(X).item() == of(gp, X).item() != before[0]
+
+
+def _with(loss, argument, x):
+    return loss(x, argument)
+
+
+@pytest.mark.parametrize("kind", ["Lazy", "Penalty"])
+def test_a_penalty_that_is_not_due_at_every_step_any_more(kind):
+    critic, lazily, r1 = nn.Linear(3, 1), Lazy(every=1), Penalty(1.0)
+    losses = {
+        "Lazy": lambda x: lazily(r1_penalty, critic, x),
+        "Penalty": lambda x: critic_loss(critic, x, x + 1, r1=r1),
+    }
+    loss = replayed(losses[kind])
+    check(critic, loss, X, graphs=1)
+    lazily.every = r1.every = 2
+    with pytest.raises(RuntimeError, match="every 2th step only"):
+        loss(X)
+
+
+def test_a_number_that_is_not_a_number_is_as_good_as_another():
+    net = nn.Linear(3, 1)
+    net.last = float("nan")
+    loss = replayed(lambda x: net(x).square().mean())
+    check(net, loss, X, graphs=1)
+    net.last = float("nan")  # another object
+    check(net, loss, X, graphs=1)
+    net.last = 1.0
+    check(net, loss, X, graphs=2)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own, of torch.jit

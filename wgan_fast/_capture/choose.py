@@ -59,7 +59,8 @@ def choose(tape: Tape, inputs: Sequence[Tensor], executor: str) -> Choice:
             left_out[name] = _in_a_word(error)
             if len(wanted) == 1:
                 raise CaptureError(
-                    f"executor {name!r} does not work here: {left_out[name]}"
+                    f"executor {name!r} does not work here: {left_out[name]}; "
+                    "executor='auto' takes one that does."
                 ) from error
         else:
             made[name] = run
@@ -75,14 +76,15 @@ def _times(made: dict[str, Any], tape: Tape, inputs: Sequence[Tensor]) -> dict[s
             for name, run in made.items():
                 begin = time.perf_counter()
                 run(inputs)
-                _wait(inputs)
+                _wait(tape)
                 times[name].append(time.perf_counter() - begin)
     return {name: statistics.median(each[_UNTIMED:]) for name, each in times.items()}
 
 
-def _wait(inputs: Sequence[Tensor]) -> None:
-    if any(tensor.is_cuda for tensor in inputs):
-        torch.cuda.synchronize()
+def _wait(tape: Tape) -> None:
+    """Until the accelerator is done, if the tape has something to do for one."""
+    if not {"cpu", "meta"}.issuperset(tape.devices):
+        torch.accelerator.synchronize()
 
 
 def _in_a_word(error: BaseException) -> str:

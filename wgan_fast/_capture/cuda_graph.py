@@ -80,7 +80,8 @@ class CudaGraph:
         """Makes memory for what the graph reads."""
         crossing = self._host(inputs)[: len(self._inside.inputs) - len(self._given)]
         given = [inputs[index] for index in self._given]
-        on_device = next((t.device for t in given if t.device.type == device.type), device)
+        known = (*given, *self._inside.constants.values())
+        on_device = next((t.device for t in known if t.device.type == device.type), device)
         self._static = [torch.empty_like(each, device=on_device) for each in (*given, *crossing)]
 
     def moved(self) -> None:

@@ -12,21 +12,27 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from .._being_captured import being_captured
+
 
 @contextlib.contextmanager
 def bypassing(wrappers: Sequence[nn.Module]) -> Iterator[None]:
     """A context in which DistributedDataParallel is its module and nothing more.
 
-    It would make ready for a backward pass that never comes.
+    It would make ready for a backward pass that never comes. To threads that are not recorded it is
+    what it was.
     """
     if not wrappers:
         yield
         return
 
-    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.module(*args, **kwargs)
-
     before = DistributedDataParallel.forward
+
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if being_captured():
+            return self.module(*args, **kwargs)
+        return before(self, *args, **kwargs)
+
     DistributedDataParallel.forward = forward
     try:
         yield

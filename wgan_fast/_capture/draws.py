@@ -65,7 +65,8 @@ class Draws:
                 raise refuse(
                     "a random generator is set to another state: seeded, or set back to draw the "
                     "same again, as by a checkpoint or finite differences of what drops units. In "
-                    "a graph, every draw is new."
+                    "a graph, every draw is new. (Or another thread draws from it meanwhile: give "
+                    "each thread a torch.Generator.)"
                 )
 
     def _knows(self, given: Any) -> bool:

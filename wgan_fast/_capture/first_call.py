@@ -25,7 +25,7 @@ from .errors import CaptureError, explain, refuse
 from .recording import Recording, recording
 from .signature import AUTOCAST_DEVICES, aliases, join, tensors_of
 from .tape import Tape
-from .watch import Watch
+from .watch import Watch, is_same
 
 Function = Callable[..., Any]
 
@@ -167,7 +167,7 @@ def _recorded(
     before = _python_random()
     try:
         with (
-            capturing(conditions),
+            capturing(mode, conditions),
             _fresh_autocast_cache(),
             recording(mode),
         ):
@@ -189,7 +189,7 @@ def _recorded(
         mode.restore()
         randomness.restore()
     if drawn:
-        raise CaptureError(
+        raise refuse(
             "the function draws from Python's or NumPy's random numbers, which would be the same "
             "at every call; draw by torch.rand, or pass them as an argument."
         )
@@ -309,7 +309,7 @@ def _carry_over(mode: Recording, watch: Watch) -> None:
                 tensor.copy_(now.detach())
     for place, number in watch.numbers():
         now = place.read()
-        if type(now) is type(number) and now != number:
+        if type(now) is type(number) and not is_same(now, number):
             raise refuse(
                 f"{place.label} changes from {number} to {now} in a call, and would not in a "
                 "graph: count outside of the function, or in a tensor."

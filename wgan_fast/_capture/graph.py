@@ -13,7 +13,7 @@ from torch import Tensor
 from .._torch_internals import unflatten
 from .choose import choose
 from .data_parallel import through_wrappers
-from .errors import CaptureError
+from .errors import refuse
 from .first_call import FirstRun, Function, record
 from .hand_over import HandOver
 from .replay import Run
@@ -22,6 +22,9 @@ from .signature import AUTOCAST_DEVICES, Settings, aliases
 from .simplify import simplified
 from .unchanged import Before
 from .watch import Watch
+
+#: Stands where a function returned a tensor.
+_TENSOR = object()
 
 
 class ConditionError(Exception):
@@ -95,25 +98,24 @@ class Graph:
         """
         begin = time.perf_counter()
         if first.is_sharded:
-            raise CaptureError(
+            raise refuse(
                 "a module is sharded by FSDP, which gathers its weights for each pass and lets go "
-                "of them: a graph would read what is not there. Run the loss eagerly "
-                "(captured(..., fallback=True) does)."
+                "of them: a graph would read what is not there."
             )
         self._select(values)
         inputs = self._inputs(values)
         arguments = function, values, self.call.structure, first, self.watch
-        conditions: list[Tensor] | None = None
-        if self.may_have_conditions and all(tensor.is_cpu for tensor in inputs):
-            conditions = []  # to look at them waits for any other device
+        conditions: list[Tensor] | None = [] if self.may_have_conditions else None
         tape, owners, result = record(*arguments, conditions)
-        if conditions and not all(map(bool, conditions)):
+        # To look at them would wait for any device but the CPU.
+        if conditions and not all(each.is_cpu and bool(each) for each in conditions):
             conditions = None
             tape, owners, result = record(*arguments, None)
         self._conditions = len(conditions or ())
         tape = simplified(tape)
         self._autocast = [kind for kind, *_ in self.call.settings[-1]]
-        self._template = result
+        self._returned = [_TENSOR if isinstance(v, Tensor) else v for v in result.values]
+        self._structure = result.structure
         self._is_alone = result.is_alone
         self._logged = sum(isinstance(value, Tensor) for value in result.values) - 1
         gradients = tape.outputs[1 + self._logged : len(tape.outputs) - self._conditions]
@@ -182,10 +184,8 @@ class Graph:
         if self._is_alone:
             return loss
         rest = iter([loss, *logged])
-        return unflatten(
-            [next(rest) if isinstance(v, Tensor) else v for v in self._template.values],
-            self._template.structure,
-        )
+        returned = [next(rest) if value is _TENSOR else value for value in self._returned]
+        return unflatten(returned, self._structure)
 
     def report(self) -> GraphReport:
         if self.why_eager:

@@ -19,9 +19,10 @@ import torch
 from torch import nn
 
 from .._penalise.kept import is_writable_array
+from .methods import NAME
 
 #: What every module has, and is no setting of its own.
-_EVERY_MODULE = frozenset(vars(nn.Module())) - {"training"}
+_EVERY_MODULE = (frozenset(vars(nn.Module())) | {NAME}) - {"training"}
 
 #: Where modules keep the hooks that are called with them.
 _HOOKS = (
@@ -88,14 +89,14 @@ class Names:
 
     Args:
         function: the function.
-        modules: what it calls, as far as is known.
+        others: the modules that it calls, as far as is known, and the values that it is given.
 
     Attributes:
         places: each once.
         sized: dicts and lists whose length counts, as what is added to them would be read.
     """
 
-    def __init__(self, function: Any, modules: Iterable[nn.Module]) -> None:
+    def __init__(self, function: Any, others: Iterable[Any]) -> None:
         self._places: dict[tuple[int, Any], Place] = {}
         self._sized: dict[int, Sized] = {}
         #: All names in the code that was looked at, of attributes as well.
@@ -104,8 +105,8 @@ class Names:
         self._holders: dict[int, tuple[Any, str]] = {}
         self._functions: dict[int, Any] = {}
         self._add_value(function, getattr(function, "__name__", "the function"))
-        for module in modules:
-            self._add_value(module, type(module).__name__)
+        for each in others:
+            self._add_value(each, type(each).__name__)
         known = -1
         while known < len(self._read) + len(self._holders):  # what is found may have more in it
             known = len(self._read) + len(self._holders)
@@ -171,7 +172,10 @@ class Names:
                 self._add_value(value, f"{label}[{index}]")
         else:
             attributes = getattr(holder, "__dict__", {})
-            for name in sorted(self._read & set(attributes)):
+            names = set(_own_settings(holder))
+            if not (names and _is_of_a_library(holder)):
+                names |= self._read
+            for name in sorted(names & set(attributes)):
                 owner = attributes if isinstance(attributes, dict) else holder
                 self._add(owner, name, f"{label}.{name}")
             self._look_into_class(holder, set(attributes), label)
@@ -221,7 +225,7 @@ class Names:
                 self._add_value(value.fget, label)
             elif isinstance(value, staticmethod | classmethod):
                 self._add_value(value.__func__, label)
-            elif isinstance(value, types.FunctionType):
+            elif isinstance(value, types.FunctionType) or _own_settings(value):
                 self._add_value(value, label)
             elif hasattr(kind, name) and _is_kept(value):
                 self._add(holder, name, f"{label}.{name}")
@@ -256,8 +260,20 @@ def _can_hold(value: Any) -> bool:
         return value.__name__.partition(".")[0] not in _NOT_THE_USERS
     if isinstance(value, type):
         return _is_the_users(value)
-    is_known = type(value).__module__.partition(".")[0] in _LIBRARIES
-    return isinstance(value, torch.optim.Optimizer) or not is_known
+    return (
+        isinstance(value, torch.optim.Optimizer)
+        or not _is_of_a_library(value)
+        or bool(_own_settings(value))
+    )
+
+
+def _is_of_a_library(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] in _LIBRARIES
+
+
+def _own_settings(value: Any) -> tuple[str, ...]:
+    """The attributes that count of an object of this package, whose code is not looked at."""
+    return getattr(type(value), "_watched_by_captured", ())
 
 
 def _names_in(code: types.CodeType) -> set[str]:

@@ -15,7 +15,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from .._torch_internals import DispatchMode, written_arguments
 from .bindings import binding_of
 from .draws import Draws
-from .errors import CaptureError, refuse
+from .errors import refuse
 from .tape import Call, Slot, Tape, values_in
 
 _aten = torch.ops.aten
@@ -97,7 +97,7 @@ class Recording(_Mode):
     def check_end(self, count: int) -> None:
         """A later recording must have made as many calls."""
         if count != len(self.tape.calls):
-            raise CaptureError(f"{_NOT_THE_SAME}: it calls less of PyTorch.")
+            raise refuse(f"{_NOT_THE_SAME}: it calls less of PyTorch.")
 
     def check_constant(self, slot: int, tensor: Tensor) -> None:
         """A later recording must read the same tensor from elsewhere, or make an equal one."""
@@ -176,6 +176,12 @@ class Recording(_Mode):
                 "has a graph, which would be the same at every call: pass it as an argument, or "
                 "detach it. If it was computed inside, then by forward-mode differentiation of "
                 "torch.func (jacfwd, hessian): take jacrev."
+            )
+        if tensor.layout is not torch.strided:
+            raise refuse(
+                f"a tensor of shape {list(tensor.shape)} from outside of the function has the "
+                f"layout {tensor.layout}, and it cannot be told whether it is changed between "
+                "calls: take its .to_dense(), or make it in the function from dense tensors."
             )
         count = self._count
         slot = self._new(tensor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -24,8 +24,15 @@ _SETTINGS = (
 )
 _TENSORS = (Tensor, torch.nn.Parameter)
 
-#: The kinds of devices for which autocast is looked at.
-AUTOCAST_DEVICES = ("cpu", *(["cuda"] if torch.cuda.is_available() else []))
+
+def _autocast_devices() -> tuple[str, ...]:
+    found = torch.accelerator.current_accelerator(check_available=True)
+    has_autocast = found is not None and torch.amp.is_autocast_available(found.type)
+    return ("cpu", found.type) if found is not None and has_autocast else ("cpu",)
+
+
+#: The kinds of devices for which autocast is looked at: the CPU, and this machine's accelerator.
+AUTOCAST_DEVICES = _autocast_devices()
 
 
 def settings_now() -> Settings:
@@ -66,19 +73,26 @@ def described(values: list[Any]) -> list[Any]:
     Raises:
         TypeError: if a value is neither a dense tensor nor can be compared.
     """
-    return [_described(value) for value in values]
+    return [_described(value, index) for index, value in enumerate(values)]
 
 
-def _described(value: Any) -> Any:
+def _described(value: Any, index: int) -> Any:
     if type(value) in _TENSORS:
+        if value.layout is not torch.strided or value.is_nested:
+            _refuse_layout(value, index)
         # A comparison of these takes a microsecond.
-        return value.shape, value.dtype, value.requires_grad, value.device, _strides(value)
+        return value.shape, value.dtype, value.requires_grad, value.device, value.stride()
     _check(value)
     return type(value), value
 
 
-def _strides(tensor: Tensor) -> Any:
-    return tensor.stride() if tensor.layout is torch.strided else tensor.layout
+def _refuse_layout(tensor: Tensor, index: int) -> NoReturn:
+    what = "it is a nested one" if tensor.is_nested else f"its layout is {tensor.layout}"
+    way_out = "its parts" if tensor.is_nested else "its .to_dense()"
+    raise TypeError(
+        f"argument {index} of a captured function must be a dense tensor, but {what}; pass "
+        f"{way_out}"
+    )
 
 
 def _check(value: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 from .._penalise.randomness import Randomness
@@ -21,7 +22,11 @@ class Before:
 
     def __init__(self, tape: Tape, inputs: Sequence[Tensor]) -> None:
         self._values = [(tensor, tensor.detach().clone()) for tensor in tape.state()]
-        self._randomness = Randomness([*inputs, *tape.constants.values()], tape.generators())
+        # A draw on a device may be all that there is of this device.
+        on_device = torch.cuda.default_generators if "cuda" in tape.devices else ()
+        self._randomness = Randomness(
+            [*inputs, *tape.constants.values()], [*on_device, *tape.generators()]
+        )
 
     def restore(self) -> None:
         for tensor, value in self._values:

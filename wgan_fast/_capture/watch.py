@@ -12,7 +12,7 @@ from operator import is_
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .names import Names, Place
 
@@ -28,11 +28,11 @@ class Watch:
 
     Args:
         function: the function.
-        modules: what it calls, as far as is known.
+        others: the modules that it calls, as far as is known, and the values that it is given.
     """
 
-    def __init__(self, function: Any, modules: Iterable[nn.Module]) -> None:
-        names = Names(function, modules)
+    def __init__(self, function: Any, others: Iterable[Any]) -> None:
+        names = Names(function, others)
         self._set([(place, place.read()) for place in names.places])
         self._sized = names.sized
         self._lengths = list(map(len, self._sized))
@@ -51,7 +51,7 @@ class Watch:
         """Whether there is the same in every place."""
         return (
             all(map(is_, map(dict.get, self._owners, self._names), self._values))
-            and all(_is_same(place.read(), value) for place, value in self._others)
+            and all(is_same(place.read(), value) for place, value in self._others)
             and list(map(len, self._sized)) == self._lengths
         )
 
@@ -66,7 +66,7 @@ class Watch:
     def changes(self) -> Iterator[str]:
         """The places where there is something else, in words."""
         for place, value in self._entries:
-            if not _is_same(place.read(), value):
+            if not is_same(place.read(), value):
                 yield place.label
         if list(map(len, self._sized)) != self._lengths:
             yield "the number of layers, hooks, or entries of a list or dict"
@@ -93,7 +93,7 @@ class Watch:
         grown = {id(e) for e, s in zip(self._sized, stays, strict=True) if not s}
         kept = []
         for place, value in self._entries:
-            is_result = not _is_same(place.read(), value)
+            is_result = not is_same(place.read(), value)
             if is_result and isinstance(value, Tensor):
                 place.write(value)
             is_result |= id(place.owner) in grown
@@ -106,11 +106,12 @@ class Watch:
             del each[length:]
 
 
-def _is_same(a: Any, b: Any) -> bool:
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two values make no difference: the same object, or the same plain value."""
     return a is b or (type(a) is type(b) and type(a) in _PLAIN and bool(_equal(a, b)))
 
 
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, tuple):  # the tensors in one cannot be compared by ==
-        return len(a) == len(b) and all(map(_is_same, a, b))
-    return a == b
+        return len(a) == len(b) and all(map(is_same, a, b))
+    return a == b or (a != a and b != b)  # NaN is as good as any other
