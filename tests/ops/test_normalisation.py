@@ -140,8 +140,8 @@ WRONG = {
     "no row": ({"rstd": torch.ones(0)}, "number for each row"),
     "rows that do not fit": ({"rstd": torch.ones(5)}, "number for each row"),
     "float64 deviations": ({"rstd": vector.double()}, "rstd"),
-    "few means": ({"mean": torch.ones(3)}, "mean must be contiguous with 4"),
-    "few weights": ({"weight": torch.ones(5)}, "weight must be contiguous with 6"),
+    "few means": ({"mean": torch.ones(3)}, "mean must have 4 elements"),
+    "few weights": ({"weight": torch.ones(5)}, "weight must have 6 elements"),
     "no group": ({"groups": 0}, "groups must divide"),
     "groups that do not fit": ({"groups": 3}, "groups must divide"),
     "runs that do not fit": ({"run": 4}, "run must divide"),
@@ -168,8 +168,8 @@ def test_tangents_of_the_weights(backend):
         (weight, weight, None, "given together"),
         (weight, None, weight, "given together"),
         (None, weight, weight, "without weight"),
-        (weight, torch.ones(5), weight, "tangent_weight must be contiguous with 6"),
-        (weight, weight, torch.ones(5), "tangent_bias must be contiguous with 6"),
+        (weight, torch.ones(5), weight, "tangent_weight must have 6 elements"),
+        (weight, weight, torch.ones(5), "tangent_bias must have 6 elements"),
     ]:
         with pytest.raises(RuntimeError, match=words):
             NORMALISATION_DOUBLE_BACKWARD(

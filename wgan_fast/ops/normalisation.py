@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._checks import check_samples, check_vector
+from ._checks import check_same, check_samples, check_vector
 from ._layout import compute_dtype
 from ._op import Op
 
@@ -78,11 +78,7 @@ class _Given(NamedTuple):
             check_vector(self.weight, "weight", x, self.weights)
 
     def check_like(self, other: Tensor, name: str) -> None:
-        x = self.x
-        if other.shape != x.shape or other.dtype != x.dtype or other.device != x.device:
-            raise RuntimeError(
-                f"x and {name} must have the same shape, dtype, device and inner strides"
-            )
+        check_same(self.x, "x", other, name)
         if not other.is_contiguous():
             raise RuntimeError(f"{name} must be contiguous")
 
