@@ -221,7 +221,7 @@ def test_what_every_backend_refuses(backend, name):
             (x[:3], r"shape, but they have \[4, 6\] and \[3, 6\]$"),
             (x[:, ::2], r"shape, but they have \[4, 6\] and \[4, 3\]$"),
             (x.double(), r"dtype, but they have torch\.float32 and torch\.float64; convert"),
-            (torch.randn(6, 4).t(), r"strides, but they have \[6, 1\] and \[1, 6\]; call"),
+            (torch.randn(6, 4).t(), r"strides, but they have \[6, 1\] and \[1, 4\]; call"),
         ]:
             others = [x] * count
             others[position] = wrong
