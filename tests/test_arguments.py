@@ -7,8 +7,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from wgan_fast import fast_gradient_penalty
+from tests.critics import mlp
+from wgan_fast import (
+    FiniteDifference,
+    Penalty,
+    approximate_r1,
+    consistency_term,
+    critic_loss,
+    fast_gradient_penalty,
+)
 from wgan_fast.ops import _native as native
 from wgan_fast.second_order import without_thresholds
 from wgan_fast.second_order._graph import nodes_of
@@ -104,6 +113,38 @@ def test_numbers_may_be_of_any_kind():
     numpy = pytest.importorskip("numpy")
     for value in (Fraction(5, 2), numpy.float32(2.5), numpy.float64(2.5)):
         assert penalty(lambda_gp=value, target=2, epsilon=torch.ones(4)) == expected
+
+
+@pytest.mark.parametrize("number", [Fraction, "float32", "float64"], ids=str)
+@pytest.mark.parametrize("first_sample", [None, 0])
+def test_numbers_of_any_kind_in_every_place(number, first_sample):
+    """They go on as what they were converted to."""
+    if isinstance(number, str):
+        number = getattr(pytest.importorskip("numpy"), number)
+    net = mlp(nn.Tanh, size=3)
+
+    def results(of):
+        torch.manual_seed(0)
+        subset = {"subset": of(0.5), "first_sample": first_sample}
+        step = {"double_backward": FiniteDifference(of(0.0625))}
+        lazily = Penalty(of(2.0), target=of(0.5), power=of(1.5))
+        return [
+            fast_gradient_penalty(net, REAL, FAKE, target=of(0.5), **subset),
+            fast_gradient_penalty(net, REAL, FAKE, lambda_gp=of(2.0), **step),
+            critic_loss(net, REAL, FAKE, gp=lazily),
+            consistency_term(net, REAL, lambda_ct=of(2.0), margin=of(0.0), feature_weight=of(0.5)),
+            approximate_r1(net, REAL, lambda_r1=of(2.0), sigma=of(0.5)),
+        ]
+
+    for ours, theirs in zip(results(number), results(float), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ["lambda_gp", "target"])
+def test_a_tensor_is_no_number(name):
+    """A weight that is computed in each step: the message tells what to do with it."""
+    with pytest.raises(TypeError, match=rf"; pass float\({name}\), or where .* multiply the"):
+        penalty(**{name: torch.tensor(1.0)})
 
 
 @pytest.mark.parametrize("name", ["one_sided", "return_norms"])

@@ -157,6 +157,25 @@ def test_the_layers_of_a_compiled_critic_count_as_called():
         fast_gradient_penalty(holder, *samples())
 
 
+class InReplicas(nn.Module):
+    """It calls replicas of its layer, as nn.DataParallel does, which takes several GPUs."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.last = nn.BatchNorm1d(3), nn.Linear(3, 1)
+
+    def forward(self, x):
+        replica = self.norm._replicate_for_data_parallel()
+        for name, parameter in self.norm.named_parameters():
+            setattr(replica, name, parameter)
+        return self.last(replica(x))
+
+
+def test_replicas_of_a_layer_are_that_layer():
+    with pytest.warns(UserWarning, match=r"training mode: norm \(BatchNorm1d\)\. It"):
+        fast_gradient_penalty(InReplicas(), *samples())
+
+
 @pytest.mark.parametrize(
     "norm", [nn.LayerNorm([4, 5]), nn.GroupNorm(2, 4), nn.InstanceNorm1d(4)], ids=repr
 )

@@ -6,6 +6,7 @@ import types
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.comparing import (
     assert_close,
@@ -17,6 +18,8 @@ from tests.critics import CRITICS, NAMED, mlp
 from tests.memory import PeakMemory
 from tests.textbook import textbook_gradient_penalty
 from wgan_fast import fast_gradient_penalty
+from wgan_fast._penalise.chunks import _WithGradients
+from wgan_fast._torch_internals import multiplied
 
 SLICEABLE = [case for case in CRITICS if not case.batch_dependent]
 REDUCTIONS = ["mean", "sum", "none", "max"]
@@ -225,6 +228,19 @@ def test_second_derivatives_of_single_penalties():
         (first,) = torch.autograd.grad(penalty.sum(), weight, create_graph=True)
         second.append(gradients_of(first.square().sum(), module))
     assert_same_gradients(second[1], second[0])
+
+
+def test_a_critic_on_several_devices():
+    """Stand-ins for tensors on two GPUs: the penalty lies on one, gradients on both."""
+    with FakeTensorMode(), torch.no_grad():
+        arriving = torch.ones((), device="cuda:0")
+        parts = [torch.ones(3, device=f"cuda:{index}", dtype=torch.float64) for index in (0, 1)]
+        # Not by autograd's engine, which would look for these GPUs.
+        context = types.SimpleNamespace(saved_tensors=parts, ends=0)
+        found = _WithGradients.backward(context, arriving)[-2:]
+        captured = multiplied(parts, arriving)
+    for grad, part in zip((*found, *captured), 2 * parts, strict=True):
+        assert (grad.device, grad.dtype) == (part.device, part.dtype)
 
 
 class WithoutGradient(torch.autograd.Function):

@@ -379,3 +379,37 @@ def test_the_way_is_told_in_every_call():
         for _ in range(3):
             parts = critic_loss(critic, *NAMED[name].samples(), r1=1.0, return_parts=True)[1]
             assert why in parts.ways["real"]
+
+
+def test_a_penalty_that_is_given_twice_has_its_turn_for_both():
+    case = NAMED["mlp_relu"]
+    _, critic = case.make()
+    both = Penalty(2.0, every=2)
+    found = [
+        critic_loss(critic, *case.samples(), r1=both, r2=both, return_parts=True)[1]
+        for _ in range(4)
+    ]
+    each = critic_loss(critic, *case.samples(), r1=4.0, r2=4.0, return_parts=True)[1]
+    for parts in found[::2]:
+        assert_close(parts.r1, each.r1)
+        assert_close(parts.r2, each.r2)
+    assert all(parts.r1 is parts.r2 is None for parts in found[1::2])
+    assert both.step == 4
+
+
+@pytest.mark.parametrize("where", ["argument", "critic", "loss"])
+def test_a_step_that_fails_is_no_step(where):
+    case = NAMED["mlp_relu"]
+    _, critic = case.make()
+    lazily, fails = Penalty(2.0, every=2), {"r2": -1.0} if where == "argument" else {}
+
+    def failing(*args):
+        raise ValueError("it fails")
+
+    if where == "loss":
+        fails["loss"] = failing
+    with pytest.raises(ValueError, match=r"it fails|r2 must be"):
+        critic_loss(failing if where == "critic" else critic, *case.samples(), r1=lazily, **fails)
+    assert lazily.step == 0
+    assert critic_loss(critic, *case.samples(), r1=lazily, return_parts=True)[1].r1 is not None
+    assert lazily.step == 1

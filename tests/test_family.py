@@ -311,3 +311,31 @@ def test_shared_keywords_are_those_of_fast_gradient_penalty():
     for name, field in {f.name: f for f in dataclasses.fields(Options)}.items():
         assert own[name].default == field.default
         assert name in Shared.__annotations__ or name in Keywords.__annotations__
+
+
+#: What draws, or cuts, or sets back.
+CHOICES = [
+    {}, {"subset": 0.5}, {"subset": 0.5, "first_sample": 4}, {"first_sample": 4},
+    {"chunk_size": 2}, {"backend": "pytorch"}, {"double_backward": "finite_difference"},
+]  # fmt: skip
+
+
+@every_member
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_a_default_device_changes_nothing(member, choice):
+    """Not even one on which there are no values."""
+    if member.startswith("max") and "subset" in choice:
+        pytest.skip("a maximum has no subset")
+    penalty, _, points, given = FAMILY[member]
+    case = NAMED["mlp_tanh"]
+    samples = points(case)[0][0]
+    results = []
+    for device in ("cpu", "meta"):
+        module, critic = case.make()
+        torch.manual_seed(0)
+        with torch.device(device):
+            value = penalty(critic, *samples, **given, **choice)
+            value.backward()
+        results.append([value.detach(), *(weight.grad for weight in module.parameters())])
+    for ours, theirs in zip(*results, strict=True):
+        assert (ours is theirs is None) or torch.equal(ours, theirs)

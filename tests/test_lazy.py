@@ -167,3 +167,14 @@ def test_says_what_is_wrong():
         Lazy(0)
     with pytest.raises(TypeError, match="penalty must return one tensor, but it returned a tuple"):
         Lazy()(r1_penalty, nn.Linear(3, 1), torch.randn(4, 3), return_norms=True)
+
+
+def test_a_call_that_fails_takes_no_turn():
+    critic, real, lazily = nn.Linear(3, 1), torch.randn(4, 3), Lazy(every=2)
+    for wrong in (real[:, :2], real.int()):
+        with pytest.raises((RuntimeError, TypeError)):
+            lazily(r1_penalty, critic, wrong)
+        assert lazily.step == 0
+    with pytest.raises(TypeError, match="one tensor"):
+        lazily(r1_penalty, critic, real, return_norms=True)
+    assert [lazily(r1_penalty, critic, real).item() > 0 for _ in range(3)] == [True, False, True]

@@ -1,5 +1,10 @@
 """Critics whose gradients PyTorch would silently get wrong: a part of them has no graph."""
 
+import dataclasses
+import gc
+import weakref
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +12,7 @@ from torch import nn
 from tests.comparing import assert_same_gradients, gradients_of
 from tests.critics import mlp
 from tests.functions import DetachedTanh, OnceDouble, OnceTanh, Stopped
-from wgan_fast import fast_gradient_penalty
+from wgan_fast import _per_critic, fast_gradient_penalty
 
 WAY_OUT = r'Take double_backward="finite_difference"'
 exact = pytest.mark.parametrize("double_backward", ["pruned", "plain"])
@@ -83,6 +88,84 @@ def test_a_backward_pass_that_loses_its_graph(double_backward, chunk_size, funct
         ):
             with pytest.raises(RuntimeError, match="cannot be differentiated twice.*" + WAY_OUT):
                 fast_gradient_penalty(critic, *samples(), **given).backward()
+
+
+class Scorer:
+    """No module, but with layers of its own."""
+
+    def __init__(self, function):
+        self.first, self.second = nn.Linear(3, 8), nn.Linear(8, 1)
+        self.function = function
+
+    def __call__(self, x):
+        return self.second(self.function(self.first(x)))
+
+
+@dataclasses.dataclass
+class EqualScorer(Scorer):
+    """It has an ``==`` of its own, and therefore no hash."""
+
+    function: Any
+
+    def __post_init__(self):
+        super().__init__(self.function)
+
+
+def _of_two_modules(net, rest):
+    return lambda x: rest(net(x))
+
+
+class Body(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.last = nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.last(self.function(x))
+
+
+KINDS = ["object", "object with ==", "method", "method that closes over a module", "two modules"]
+
+
+def _critics_of_one_class(kind):
+    """Of a function each: a critic that calls it."""
+    if kind == "two modules":
+        net = nn.Linear(3, 8)
+        return lambda function: _of_two_modules(net, Body(function))
+    if kind == "method":
+        return lambda function: Scorer(function).__call__
+    if kind == "method that closes over a module":
+        net = nn.Linear(3, 8)
+
+        class Closing(Scorer):
+            def score(self, x):
+                return self.second(self.function(net(x)))
+
+        return lambda function: Closing(function).score
+    return {"object": Scorer, "object with ==": EqualScorer}[kind]
+
+
+@exact
+@sliced
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_fine_of_one_critic_is_not_believed_of_another(kind, double_backward, chunk_size):
+    make = _critics_of_one_class(kind)
+    fine, lost = make(torch.tanh), make(DetachedTanh.apply)
+    given = {"chunk_size": chunk_size, "double_backward": double_backward}
+    fast_gradient_penalty(fine, *samples(), **given).backward()
+    with pytest.raises(RuntimeError, match="cannot be differentiated twice.*" + WAY_OUT):
+        fast_gradient_penalty(lost, *samples(), **given).backward()
+
+
+def test_objects_are_not_kept_alive():
+    critic = Scorer(torch.tanh)
+    fast_gradient_penalty(critic, *samples())
+    gone, count = weakref.ref(critic), len(_per_critic._memories)
+    del critic
+    gc.collect()
+    assert gone() is None
+    assert len(_per_critic._memories) < count
 
 
 @exact

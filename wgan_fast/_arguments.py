@@ -41,7 +41,10 @@ def check_number(value: Any, name: str, least: float = 0.0) -> float:
     if type(value) is float and least <= value < math.inf:
         return value  # the way of nearly every call
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, but it is {describe(value)}")
+        way_out = ""
+        if isinstance(value, Tensor):
+            way_out = f"; pass float({name}), or where it is a weight, multiply the result by it"
+        raise TypeError(f"{name} must be a number, but it is {describe(value)}{way_out}")
     if not math.isfinite(value) or value < least:
         raise ValueError(f"{name} must be a finite number >= {least:g}, but it is {value}")
     return float(value)

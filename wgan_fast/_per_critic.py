@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import weakref
 from collections.abc import Callable
@@ -23,30 +22,53 @@ def behind_partials(critic: Any) -> Any:
     return critic
 
 
-_memories: weakref.WeakKeyDictionary[Any, dict[Any, Memory]] = weakref.WeakKeyDictionary()
+#: By the identity of what a critic is known by, and by its code; an entry goes with the former.
+_memories: dict[int, tuple[weakref.ref[Any], dict[Any, Memory]]] = {}
 
 
 def memory_of(critic: Callable[..., Any], module: torch.nn.Module | None) -> Memory:
     """The memory of a critic; critics are not kept alive.
 
-    A critic is known by the module that it uses, and by the code that it calls it with: two methods
-    of one module are two critics, and two lambdas written on one line are one.
+    A critic is known by the modules that it uses, or by the object that it is or is a method of,
+    and by the code that it calls it with: two methods of one module are two critics, and two
+    lambdas written on one line are one.
     """
     if critic is module:  # as in most calls
         owner, code = module, type(critic)
     else:
-        code = _code_of(critic)
-        # What lives as long as the critic does: a lambda may be another one at every call.
-        owner = module_behind(critic, module)
-        if owner is None:
-            owner = code
-    memories = _memories.get(owner)
-    if memories is None:
-        memories = _memories[owner] = {}
+        owner, code = _known_by(critic, module)
+    found = _memories.get(id(owner))
+    memories = _memories_for(owner) if found is None else found[1]
     memory = memories.get(code)
     if memory is None:
         memory = memories[code] = {}
     return memory
+
+
+def _memories_for(owner: Any) -> dict[Any, Memory]:
+    """A place for the memories of what had none; not by ``==``, which it may define as it likes."""
+    identity = id(owner)
+    forget = _memories.pop  # which this file may have lost when Python ends
+    reference = weakref.ref(owner, lambda _: forget(identity, None))
+    memories: dict[Any, Memory] = {}
+    _memories[identity] = (reference, memories)
+    return memories
+
+
+def _known_by(critic: Any, module: torch.nn.Module | None) -> tuple[Any, Any]:
+    """What lives as long as the critic does, and what else it is known by."""
+    code = _code_of(critic)
+    known: list[Any] = list(modules_behind(critic, module))
+    if module is None:
+        called = behind_partials(critic)
+        # Of a function the code: a lambda may be new in every call.
+        owner = getattr(called, "__self__", None if hasattr(called, "__code__") else called)
+        if type(owner).__weakrefoffset__ != 0:  # it is 0 of None, and where a class has __slots__
+            known.insert(0, owner)
+    if not known:
+        return code, code
+    owner, *others = known
+    return owner, (code, *map(weakref.ref, others)) if others else code
 
 
 class PerCritic(Generic[T]):
@@ -60,15 +82,19 @@ class PerCritic(Generic[T]):
         memory[self] = value
 
 
-def module_behind(critic: Any, module: torch.nn.Module | None) -> torch.nn.Module | None:
-    """The module that a critic uses, as far as that can be seen: a function closes over it."""
+def modules_behind(critic: Any, module: torch.nn.Module | None) -> list[torch.nn.Module]:
+    """The modules that a critic uses, as far as that can be seen: a function closes over them."""
     if module is not None:
-        return module
+        return [module]
+    modules = []
     for cell in getattr(behind_partials(critic), "__closure__", None) or ():
-        with contextlib.suppress(ValueError):  # it may be empty
-            if isinstance(cell.cell_contents, torch.nn.Module):
-                return cell.cell_contents
-    return None
+        try:
+            content = cell.cell_contents
+        except ValueError:  # it is empty
+            continue
+        if isinstance(content, torch.nn.Module):
+            modules.append(content)
+    return modules
 
 
 def _code_of(critic: Any) -> Any:

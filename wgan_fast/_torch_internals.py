@@ -498,8 +498,8 @@ _foreach_mul = _find("_foreach_mul")
 
 
 def multiplied(tensors: Sequence[Tensor], factor: Tensor) -> list[Tensor]:
-    """Each tensor times a scalar tensor, in its own dtype."""
+    """Each tensor times a scalar tensor, in its own dtype and on its own device."""
     alike = all(t.dtype == factor.dtype and t.device == factor.device for t in tensors)
     if alike and _foreach_mul is not None and all(t.layout is torch.strided for t in tensors):
         return list(_foreach_mul(tensors, factor))
-    return [factor.to(t.dtype) * t for t in tensors]
+    return [factor.to(t.device, t.dtype) * t for t in tensors]

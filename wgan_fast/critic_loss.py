@@ -46,11 +46,14 @@ class Penalty(Turns):
         power: the exponent of the distance from the target, at least 1.
         norm: 2, 1 or ``math.inf``, as for :func:`wgan_fast.fast_gradient_penalty`.
         every: take the penalty in every k-th step only, and ``k`` times as much of it there, as
-            :class:`wgan_fast.Lazy` does. Make the ``Penalty`` once, outside of the loop: it counts.
+            :class:`wgan_fast.Lazy` does. Make the ``Penalty`` once, outside of the loop: it counts
+            the calls of :func:`critic_loss` that it is given to. Given as both ``r1`` and ``r2`` it
+            takes both in the same steps. Each critic wants one of its own: with two critics trained
+            in turn and an even ``k``, a common one would never be due for the second.
 
     Attributes:
-        step: how many steps there have been; :meth:`state_dict` and :meth:`load_state_dict` save it
-            and bring it back.
+        step: how many steps there have been, without those that raised an error;
+            :meth:`state_dict` and :meth:`load_state_dict` save it and bring it back.
 
     Raises:
         TypeError: if an argument has the wrong type.
@@ -83,8 +86,8 @@ class Penalty(Turns):
         super().__init__(every)
         self.weight = checks.check_number(weight, "weight")
         if target is not None:
-            checks.check_number(target, "target")
-        Term(0.0, one_sided, power)
+            target = checks.check_number(target, "target")
+        power = Term(0.0, one_sided, power).power
         checks.check_norm(norm, "auto")
         self.target, self.one_sided, self.power, self.norm = target, one_sided, power, norm
 
@@ -294,6 +297,9 @@ def critic_loss(
     adversarial = loss_of(real_scores, fake_scores)
     _check_scalar(adversarial)
     total = sum(step.penalties.values(), adversarial)
+    for penalty in {gp, r1, r2}:  # one that is given twice has its turn for both
+        if isinstance(penalty, Penalty):
+            penalty.step += 1
     if not return_parts:
         return total
     values = {name: value.detach() for name, value in step.penalties.items()}
@@ -324,7 +330,7 @@ def _due(penalty: Any, name: str) -> Due | None:
         return None
     if not isinstance(penalty, Penalty):
         due = Due(checks.check_number(penalty, name), Term(target))
-    elif penalty.take_turn():
+    elif penalty.is_turn():
         target = target if penalty.target is None else penalty.target
         term = Term(target, penalty.one_sided, penalty.power)
         due = Due(penalty.weight * penalty.every, term, penalty.norm)

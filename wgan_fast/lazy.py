@@ -35,20 +35,20 @@ class Turns:
         self.every = every
         self.step = 0
 
-    def take_turn(self) -> bool:
-        """Counts one step, and tells whether it is a turn; the first one is.
+    def is_turn(self) -> bool:
+        """Whether this step is a turn; the first one is.
+
+        Whoever takes the step counts it in ``step`` when it is done: one that fails is no step.
 
         Raises:
             RuntimeError: if the call is being captured, where each step would be like this one.
         """
         if self.every > 1 and being_captured():
             raise refuse(
-                f"a penalty is due at every {self.every}th step only, which a graph cannot count: "
-                "capture one function with it and one without, and count outside."
+                f"a penalty with every={self.every} is due at some steps only, which a graph "
+                "cannot count: capture one function with it and one without, and count outside."
             )
-        its_turn = self.step % self.every == 0
-        self.step += 1
-        return its_turn
+        return self.step % self.every == 0
 
     def state_dict(self) -> dict[str, int]:
         """What a training run needs to go on: ``step`` and ``every``."""
@@ -88,8 +88,9 @@ class Lazy(Turns):
         every: ``k``, at least 1; 1 computes the penalty at each call.
 
     Attributes:
-        step: how many calls there have been. :meth:`state_dict` and :meth:`load_state_dict` save
-            it and bring it back, to resume a training run.
+        step: how many calls there have been, without those that raised an error.
+            :meth:`state_dict` and :meth:`load_state_dict` save it and bring it back, to resume a
+            training run.
 
     Raises:
         TypeError: if ``every`` is not an integer, or the penalty is not a single tensor, as with
@@ -123,14 +124,17 @@ class Lazy(Turns):
     @always_breaks_graphs
     def __call__(self, penalty: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
         """``every * penalty(*args, **kwargs)`` if it is its turn, otherwise a zero."""
-        its_turn = self.take_turn()
+        its_turn = self.is_turn()
         whole = functools.partial(penalty, *args, **kwargs)  # with what a partial was given before
         named = whole.keywords
         several = (*whole.args, named.get("real"), named.get("fake"))
         given = (*map(first_tensor, several), *named.values())
         samples = next((x for x in given if isinstance(x, Tensor)), None)
-        if not its_turn:
-            return self._zero(samples, named)
+        value = self._penalty(whole, samples) if its_turn else self._zero(samples, named)
+        self.step += 1
+        return value
+
+    def _penalty(self, whole: Callable[[], Tensor], samples: Tensor | None) -> Tensor:
         value = whole()
         if not isinstance(value, Tensor):
             raise TypeError(

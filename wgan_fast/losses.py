@@ -245,7 +245,8 @@ def clip_weights_(critic: torch.nn.Module, c: float = 0.01) -> None:
     """
     if not isinstance(critic, torch.nn.Module):
         raise TypeError(f"critic must be a torch.nn.Module, but it is {checks.describe(critic)}")
-    if checks.check_number(c, "c") == 0:
+    c = checks.check_number(c, "c")
+    if c == 0:
         raise ValueError("c must be above 0, but it is 0: it would set every parameter to zero")
     for parameter in critic.parameters():
         parameter.clamp_(-c, c)

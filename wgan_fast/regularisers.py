@@ -74,9 +74,9 @@ def consistency_term(
         >>> bool(consistency_term(scores_and_features, torch.randn(16, 2)) > 0)
         True
     """
-    for name, value in [("lambda_ct", lambda_ct), ("margin", margin),
-                        ("feature_weight", feature_weight)]:  # fmt: skip
-        checks.check_number(value, name)
+    lambda_ct = checks.check_number(lambda_ct, "lambda_ct")
+    margin = checks.check_number(margin, "margin")
+    feature_weight = checks.check_number(feature_weight, "feature_weight")
     checks.check_choice(distance, "distance", ("squared", "euclidean"))
     options = Options(critic_args=critic_args, critic_kwargs=critic_kwargs, reduction=reduction)
     check_critic(critic)
@@ -161,8 +161,9 @@ def approximate_r1(
         >>> bool((approximate_r1(critic, real) / close_to - 1).abs() < 0.2)
         True
     """
-    checks.check_number(lambda_r1, "lambda_r1")
-    if checks.check_number(sigma, "sigma") == 0:
+    lambda_r1 = checks.check_number(lambda_r1, "lambda_r1")
+    sigma = checks.check_number(sigma, "sigma")
+    if sigma == 0:
         raise ValueError("sigma must be above 0, but it is 0: without noise nothing changes")
     options = Options(
         critic_args=critic_args,

@@ -46,12 +46,7 @@ void set_activation(Args& args, const std::string& name, const std::vector<doubl
 }
 
 void check_alike(const Tensor& x, const Tensor& other, const char* name) {
-  bool alike = x.dim() == other.dim() && x.scalar_type() == other.scalar_type() &&
-               x.device() == other.device();
-  for (int64_t d = 0; alike && d < x.dim(); ++d) {
-    alike = x.size(d) == other.size(d) && (x.size(d) == 1 || x.stride(d) == other.stride(d));
-  }
-  STD_TORCH_CHECK(alike, "x and ", name, " must have the same shape, dtype, device and strides");
+  check_same(x, "x", other, name, 0);
 }
 
 void check_one_piece(const Tensor& x) {

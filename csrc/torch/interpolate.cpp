@@ -28,9 +28,13 @@ struct DrawnEpsilon {
 
   void check(const Tensor& x) const {
     STD_TORCH_CHECK(seed.numel() == 1 && seed.scalar_type() == ScalarType::Long,
-                    "seed must be one int64 number");
+                    "seed must be one int64 number, such as torch.randint(2**63 - 1, ()), but it "
+                    "is a ",
+                    name_of(seed.scalar_type()), " tensor of shape ", list_of(seed.sizes()), " on ",
+                    device_of(seed));
     STD_TORCH_CHECK(seed.is_cpu() || seed.device() == x.device(),
-                    "seed must be on the CPU or on the device of the samples");
+                    "seed must be on the CPU or on the device of the samples, ", device_of(x),
+                    ", but it is on ", device_of(seed), "; move it with seed.cpu()");
   }
   template <class T>
   Epsilon<T> of() const {

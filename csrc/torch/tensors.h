@@ -5,6 +5,8 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include "../common/arguments.h"
@@ -61,23 +63,80 @@ inline void check_rows(const Tensor& x, const char* name) {
                   " must hold each sample in one dense piece of memory; call .contiguous() on it");
 }
 
-inline void check_same(const Tensor& a, const char* a_name, const Tensor& b, const char* b_name) {
+// How a tensor is named in errors, in Python's words.
+
+inline std::string name_of(ScalarType dtype) {
+  switch (dtype) {
+    case ScalarType::Double:
+      return "torch.float64";
+    case ScalarType::Float:
+      return "torch.float32";
+    case ScalarType::Half:
+      return "torch.float16";
+    case ScalarType::BFloat16:
+      return "torch.bfloat16";
+    case ScalarType::Int:
+      return "torch.int32";
+    case ScalarType::Long:
+      return "torch.int64";
+    default:
+      return torch::headeronly::toString(dtype);
+  }
+}
+
+inline std::string device_of(const Tensor& x) {
+  if (x.is_cpu()) return "cpu";
+  const auto type = x.device().type();
+  if (type == torch::headeronly::DeviceType::Meta) return "meta";
+  const std::string kind =
+      x.is_cuda() ? "cuda" : "device type " + std::to_string(static_cast<int>(type));
+  return kind + ":" + std::to_string(x.get_device_index());
+}
+
+template <class Numbers>
+std::string list_of(const Numbers& numbers) {
+  std::string text;
+  for (const int64_t number : numbers) text += (text.empty() ? "" : ", ") + std::to_string(number);
+  return "[" + text + "]";
+}
+
+// Two tensors must be alike, and lie alike from the dimension `first` on.
+inline void check_same(const Tensor& a, const char* a_name, const Tensor& b, const char* b_name,
+                       int64_t first = 1) {
   const auto as = a.sizes();
   const auto bs = b.sizes();
-  bool same = a.dim() == b.dim() && a.scalar_type() == b.scalar_type() && a.device() == b.device();
-  for (int64_t d = 0; same && d < a.dim(); ++d) {
-    same = as[d] == bs[d] && (d == 0 || as[d] == 1 || a.stride(d) == b.stride(d));
+  bool same_shape = a.dim() == b.dim();
+  for (int64_t d = 0; same_shape && d < a.dim(); ++d) same_shape = as[d] == bs[d];
+  STD_TORCH_CHECK(same_shape, a_name, " and ", b_name, " must have the same shape, but they have ",
+                  list_of(as), " and ", list_of(bs));
+  STD_TORCH_CHECK(a.scalar_type() == b.scalar_type(), a_name, " and ", b_name,
+                  " must have the same dtype, but they have ", name_of(a.scalar_type()), " and ",
+                  name_of(b.scalar_type()), "; convert one of them");
+  STD_TORCH_CHECK(a.device() == b.device(), a_name, " and ", b_name,
+                  " must be on the same device, but they are on ", device_of(a), " and ",
+                  device_of(b), "; move one of them");
+  bool lie_alike = true;
+  for (int64_t d = first; lie_alike && d < a.dim(); ++d) {
+    lie_alike = as[d] == 1 || a.stride(d) == b.stride(d);
   }
-  STD_TORCH_CHECK(same, a_name, " and ", b_name,
-                  " must have the same shape, dtype, device and inner strides");
+  STD_TORCH_CHECK(lie_alike, a_name, " and ", b_name, " must have the same ",
+                  first == 0 ? "strides" : "inner strides", ", but they have ",
+                  list_of(a.strides()), " and ", list_of(b.strides()),
+                  "; call .contiguous() on both");
 }
 
 inline void check_vector(const Tensor& v, const char* name, const Tensor& x, ScalarType dtype,
                          int64_t size) {
-  STD_TORCH_CHECK(v.numel() == size && v.is_contiguous(), name, " must be contiguous with ", size,
-                  " elements, but it has ", v.numel());
-  STD_TORCH_CHECK(v.scalar_type() == dtype, name, " has the wrong dtype");
-  STD_TORCH_CHECK(v.device() == x.device(), name, " is on another device than the samples");
+  STD_TORCH_CHECK(v.numel() == size, name, " must have ", size, " elements, but its shape is ",
+                  list_of(v.sizes()));
+  STD_TORCH_CHECK(v.is_contiguous(), name, " must be contiguous, but its strides are ",
+                  list_of(v.strides()), "; call ", name, ".contiguous()");
+  STD_TORCH_CHECK(v.scalar_type() == dtype, name, " must be ", name_of(dtype), ", but it is ",
+                  name_of(v.scalar_type()), "; convert it with ", name, ".to(", name_of(dtype),
+                  ")");
+  STD_TORCH_CHECK(v.device() == x.device(), name, " must be on the device of the samples, ",
+                  device_of(x), ", but it is on ", device_of(v), "; move it with ", name, ".to('",
+                  device_of(x), "')");
 }
 
 inline ScalarType compute_dtype(const Tensor& x) {
@@ -127,9 +186,15 @@ Rows<const T> rows(const Tensor& x) {
   return {static_cast<const T*>(x.const_data_ptr()), x.stride(0)};
 }
 
+// Of what is only read, the constant pointer: to ask for the other is to have a tensor copied that
+// shares its memory until it is written to.
 template <class T>
 T* data(const Tensor& x) {
-  return static_cast<T*>(x.mutable_data_ptr());
+  if constexpr (std::is_const_v<T>) {
+    return static_cast<T*>(x.const_data_ptr());
+  } else {
+    return static_cast<T*>(x.mutable_data_ptr());
+  }
 }
 
 // Calls f with a null pointer of the element type of x.
@@ -146,7 +211,7 @@ void with_element_type(const Tensor& x, const char* name, F f) {
       return f(static_cast<BFloat16*>(nullptr));
     default:
       STD_TORCH_CHECK(false, name, " must be float64, float32, float16 or bfloat16, but it is ",
-                      torch::headeronly::toString(x.scalar_type()));
+                      name_of(x.scalar_type()));
   }
 }
 

@@ -229,7 +229,7 @@ def test_penalties_that_count_steps(penalty):
         "Lazy": lambda real, fake: lazily(r1_penalty, critic, real),
         "Penalty": lambda real, fake: critic_loss(critic, real, fake, r1=r1),
     }
-    with pytest.raises(RuntimeError, match=r"every 4th step only.*count outside"):
+    with pytest.raises(RuntimeError, match=r"every=4 is due at some steps only.*count outside"):
         replayed(losses[penalty])(real, fake)
 
 

@@ -8,10 +8,13 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from tests.comparing import assert_close
+from tests.textbook import textbook_gradient_penalty
 from wgan_fast import critic_loss, fast_gradient_penalty, gradient_norms
 
 from .training import (
     BATCH,
+    CLOSE,
     EVERY_ORDER,
     assert_as_in_one_process,
     critic_of,
@@ -132,3 +135,75 @@ def with_static_graph():
 
 def test_a_static_graph_is_refused(pair):
     assert pair.run(with_static_graph) == [BATCH // 2] * 2
+
+
+class Around(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def _of_both(critic, around):
+    return lambda x: around(x) if critic.training else critic(x)
+
+
+#: What calls a DistributedDataParallel.
+AROUND = {
+    "nothing": lambda critic: critic,
+    "lambda": lambda critic: lambda x: critic(x),
+    "lambda of its forward": lambda critic: lambda x: critic.forward(x),
+    "partial of a lambda": lambda critic: partial(lambda scale, x: scale * critic(x), 1.0),
+    "module": Around,
+    "lambda of both": lambda critic: _of_both(critic, Around(critic)),
+}
+
+
+def not_exchanged(way, chunk_size):
+    """Gradients of a penalty that was computed without an exchange, and differentiated later."""
+    inner = critic_of("piecewise linear")
+    critic = DistributedDataParallel(inner)
+    real, fake, epsilon = samples("piecewise linear", 0, my_rows())
+    each = {"epsilon": epsilon, "reduction": "none", "chunk_size": chunk_size}
+    with critic.no_sync():
+        loss = fast_gradient_penalty(AROUND[way](critic), real, fake, **each).mean()
+    loss.backward()
+    ours = [weight.grad.clone() for weight in inner.parameters() if weight.grad is not None]
+    inner.zero_grad()
+    textbook_gradient_penalty(inner, real, fake, epsilon=epsilon).backward()
+    theirs = [weight.grad for weight in inner.parameters() if weight.grad is not None]
+    return [x for x in ours if x.any()], [x for x in theirs if x.any()]
+
+
+@pytest.mark.parametrize("chunk_size", [None, 3])
+@pytest.mark.parametrize("way", AROUND)
+def test_a_slice_that_is_computed_again_begins_no_iteration(pair, way, chunk_size):
+    """Each process keeps its own gradients, and does not average them after all."""
+    for ours, theirs in pair.run(not_exchanged, way, chunk_size):
+        assert len(ours) == len(theirs) > 0
+        for mine, textbook in zip(ours, theirs, strict=True):
+            assert_close(mine, textbook, CLOSE)
+
+
+def with_two_modules():
+    """The wrapper is not the first module that a function closes over."""
+    kind = "piecewise linear"
+    critic, augment = DistributedDataParallel(critic_of(kind)), torch.nn.Identity()
+    fixed = DistributedDataParallel(critic_of(kind), static_graph=True)
+    real, fake, _ = samples(kind, 0, my_rows())
+    with pytest.raises(ValueError, match="static_graph=True"):
+        fast_gradient_penalty(lambda x: fixed(augment(x)), real, fake)
+    with pytest.raises(ValueError, match=r"critic must be the Dist.* but it is its method forward"):
+        fast_gradient_penalty(critic.forward, real, fake, chunk_size=2, reduction="none")
+
+    def penalty(_, *batch, **keywords):
+        return fast_gradient_penalty(lambda x: critic(augment(x)), *batch, **keywords)
+
+    return trained_here(critic, kind, "penalty alone", penalty)
+
+
+def test_a_function_of_two_modules(pair):
+    results = pair.run(with_two_modules)
+    assert_as_in_one_process(results, "piecewise linear", "penalty alone")

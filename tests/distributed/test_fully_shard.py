@@ -215,10 +215,15 @@ def by_a_function():
     batch = samples(kind, 0, my_rows())[:2]
     with pytest.raises(ValueError, match=r"module must be given.*fully_shard"):
         fast_gradient_penalty(lambda x: HIDDEN[0](x), *batch)
+    other = nn.Identity()
+    with pytest.raises(ValueError, match=r"module must be given.*fully_shard"):
+        fast_gradient_penalty(lambda x: HIDDEN[0](other(x)), *batch)
     fast_gradient_penalty(lambda x: HIDDEN[0](x), *batch, module=critic)
 
+    augment = nn.Identity()  # which comes before critic in the order of the alphabet
+
     def penalty(_, *batch, **keywords):
-        return fast_gradient_penalty(lambda x: critic(x), *batch, **keywords)
+        return fast_gradient_penalty(lambda x: critic(augment(x)), *batch, **keywords)
 
     return trained_here(critic, kind, "penalty first", penalty)
 

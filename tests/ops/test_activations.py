@@ -228,10 +228,15 @@ def test_what_every_backend_refuses(backend, name):
     count = 3 if name == "activation_gradients" else 5
     x = torch.randn(4, 6)
     for position in range(1, count):
-        for wrong in (x[:3], x.double(), torch.randn(6, 4).t(), x[:, ::2]):
+        for wrong, words in [
+            (x[:3], r"shape, but they have \[4, 6\] and \[3, 6\]$"),
+            (x[:, ::2], r"shape, but they have \[4, 6\] and \[4, 3\]$"),
+            (x.double(), r"dtype, but they have torch\.float32 and torch\.float64; convert"),
+            (torch.randn(6, 4).t(), r"strides, but they have \[6, 1\] and \[1, 4\]; call"),
+        ]:
             others = [x] * count
             others[position] = wrong
-            with pytest.raises(RuntimeError, match=r"must have the same shape, dtype, device and"):
+            with pytest.raises(RuntimeError, match=f"must have the same {words}"):
                 run(*others, "silu", [])
     scattered = torch.randn(4, 12)[:, ::2]
     with pytest.raises(RuntimeError, match=r"x must be one dense piece of memory; call"):

@@ -113,6 +113,79 @@ def test_the_norm_of_nothing(backend, shape, dtype):
             norm_penalty(torch.ones(shape, dtype=dtype), reduce=reduce, backend=backend)
 
 
+#: A call that is refused -> what the message must say, of what was asked for, what it was, and what
+#: to do.
+MESSAGES = {
+    "shape": (
+        lambda b: interpolate(x, torch.ones(4, 6), epsilon, backend=b),
+        r"real and fake must have the same shape, but they have \[4, 2, 3\] and \[4, 6\]$",
+    ),
+    "dtype": (
+        lambda b: interpolate(x, x.half(), epsilon, backend=b),
+        "the same dtype, but they have torch.float32 and torch.float16; convert one of them$",
+    ),
+    "device": (
+        lambda b: interpolate(x, x.to("meta"), epsilon, backend=b),
+        "must be on the same device, but they are on cpu and meta; move one of them$",
+    ),
+    "size of a vector": (
+        lambda b: interpolate(x, x, torch.ones(4, 1, 2), backend=b),
+        r"epsilon must have 4 elements, but its shape is \[4, 1, 2\]$",
+    ),
+    "gaps in a vector": (
+        lambda b: interpolate(x, x, torch.ones(8)[::2], backend=b),
+        r"epsilon must be contiguous, but its strides are \[2\]; call epsilon.contiguous\(\)$",
+    ),
+    "dtype of a vector": (
+        lambda b: interpolate(x, x, epsilon.double(), backend=b),
+        r"epsilon must be torch.float32, but it is torch.float64; convert it with "
+        r"epsilon.to\(torch.float32\)$",
+    ),
+    "device of a vector": (
+        lambda b: interpolate(x, x, epsilon.to("meta"), backend=b),
+        r"epsilon must be on the device of the samples, cpu, but it is on meta; move it with "
+        r"epsilon.to\('cpu'\)$",
+    ),
+    "seed": (
+        lambda b: random_interpolate(x, x, torch.tensor([1, 2]), backend=b),
+        r"seed must be one int64 number, such as torch.randint\(2\*\*63 - 1, \(\)\), but it is "
+        r"a torch.int64 tensor of shape \[2\] on cpu$",
+    ),
+    "dtype of a seed": (
+        lambda b: random_interpolate(x, x, torch.tensor(1, dtype=torch.int32), backend=b),
+        r"but it is a torch.int32 tensor of shape \[\] on cpu$",
+    ),
+    "device of a seed": (
+        lambda b: random_interpolate(x, x, seed.to("meta"), backend=b),
+        r"seed must be on the CPU or on the device of the samples, cpu, but it is on meta; move it "
+        r"with seed.cpu\(\)$",
+    ),
+}
+
+
+@each_backend
+@pytest.mark.parametrize(("call", "message"), MESSAGES.values(), ids=MESSAGES)
+def test_what_messages_say(backend, call, message):
+    """The same words on every backend."""
+    with pytest.raises(RuntimeError, match=message):
+        call(backend)
+
+
+@pytest.mark.skipif(native.failure is not None, reason=f"no kernels: {native.failure}")
+@pytest.mark.parametrize("name", REGISTRY)
+def test_what_is_only_read_is_not_copied(name):
+    """Tensors that share their memory until one is written to go on sharing it."""
+    for args in REGISTRY[name].samples(torch.float32, torch.device("cpu")):
+        lent = [torch._lazy_clone(a) if isinstance(a, torch.Tensor) else a for a in args]
+        before = [(a.clone(), a.dtype) for a in args if isinstance(a, torch.Tensor)]
+        REGISTRY[name].overload(*lent)
+        tensors = [a for a in lent if isinstance(a, torch.Tensor)]
+        assert all(torch._C._is_cow_tensor(tensor) for tensor in tensors)
+        for tensor, (value, dtype) in zip(tensors, before, strict=True):
+            assert tensor.dtype == dtype
+            assert torch.equal(tensor, value)
+
+
 @pytest.mark.skipif(native.failure is not None, reason=f"no kernels: {native.failure}")
 @pytest.mark.parametrize("name", REGISTRY)
 def test_kernels_refuse_samples_in_pieces(name):

@@ -173,3 +173,13 @@ def test_gradients_of_any_layout_are_taken(backend):
     penalty, norms = norm_penalty(gradients, reduce=False, backend=backend)
     torch.autograd.backward((penalty, norms), (torch.ones(1).expand(4), torch.ones(8)[::2]))
     assert torch.isfinite(gradients.grad).all()
+
+
+@each_backend
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (0, 2, 3), (3, 0)], ids=str)
+def test_epsilon_of_nothing(backend, shape):
+    real, fake = (leaf(torch.ones(shape)) for _ in range(2))
+    epsilon = leaf(torch.rand(shape[0]))
+    interpolate(real, fake, epsilon, backend=backend).sum().backward()
+    assert torch.equal(epsilon.grad, torch.zeros(shape[0]))
+    assert real.grad.shape == fake.grad.shape == shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
 from tests.comparing import assert_close
 from tests.ops.compare import same_bits
@@ -113,6 +113,64 @@ def test_derivatives_of_the_operators(backend, name):
     assert gradcheck(double_backward, (more[0], grad_y, x, weight, *more[1:]))
 
 
+def by_transform(function, x, tangent):
+    return torch.func.jvp(function, (x,), (tangent,))[1]
+
+
+def by_dual_numbers(function, x, tangent):
+    with forward_ad.dual_level():
+        result = function(forward_ad.make_dual(x, tangent))
+        return forward_ad.unpack_dual(result).tangent
+
+
+@each_backend
+@each_small_cut
+@pytest.mark.parametrize("in_forward_mode", [by_transform, by_dual_numbers])
+def test_forward_mode(backend, name, in_forward_mode):
+    """The tangents of both operators, when x moves: those of PyTorch's own derivatives."""
+    if backend == "native" and in_forward_mode is by_transform:
+        backend = "auto"  # the kernels are refused by name, and left out
+    (x, weight, _, grad_y), cut = tensors_of(name)
+    x, weight, grad_y = x.detach(), weight.detach(), grad_y.detach()
+    v, moved = torch.randn(2, *x.shape, dtype=x.dtype)
+    given = (*statistics(x, cut), weight)
+    rest = (cut.groups, cut.run, True)
+
+    def backward(x):
+        return NORMALISATION_BACKWARD(grad_y, x, *given, *rest, True, backend=backend)[0]
+
+    def textbook(x):
+        x, gradient = x.requires_grad_(), grad_y.clone().requires_grad_()
+        scale = weight.clone().requires_grad_()
+        y = normalise(x, scale, torch.zeros_like(scale), cut)
+        (first,) = torch.autograd.grad(y, x, gradient, create_graph=True)
+        return first, torch.autograd.grad(first, (gradient, x, scale), v, create_graph=True)
+
+    at = x.clone().requires_grad_()
+    first, second = textbook(at)
+    found = in_forward_mode(backward, x, moved)
+    assert_close(found, tangent_of(first, at, moved), 1e-12, atol=1e-13)
+    for index, each in enumerate(second):
+        found = in_forward_mode(
+            lambda x, index=index: NORMALISATION_DOUBLE_BACKWARD(
+                v, grad_y, x, *given, None, None, *rest, backend=backend
+            )[index],
+            x, moved,
+        )  # fmt: skip
+        assert_close(found, tangent_of(each, at, moved), 1e-11, atol=1e-12)
+
+
+def tangent_of(result, x, moved):
+    """How the result moves with x, by reverse mode, one number after the other."""
+    rows = [
+        torch.autograd.grad(number, x, retain_graph=True, allow_unused=True)[0]
+        for number in result.reshape(-1)
+    ]
+    zero = torch.zeros((), dtype=x.dtype)
+    moves = [zero if row is None else (row * moved).sum() for row in rows]
+    return torch.stack(moves).reshape(result.shape)
+
+
 @each_cut
 @pytest.mark.skipif(native.failure is not None, reason=f"no kernels: {native.failure}")
 def test_what_is_not_wanted_changes_nothing(name):
@@ -140,8 +198,8 @@ WRONG = {
     "no row": ({"rstd": torch.ones(0)}, "number for each row"),
     "rows that do not fit": ({"rstd": torch.ones(5)}, "number for each row"),
     "float64 deviations": ({"rstd": vector.double()}, "rstd"),
-    "few means": ({"mean": torch.ones(3)}, "mean must be contiguous with 4"),
-    "few weights": ({"weight": torch.ones(5)}, "weight must be contiguous with 6"),
+    "few means": ({"mean": torch.ones(3)}, "mean must have 4 elements"),
+    "few weights": ({"weight": torch.ones(5)}, "weight must have 6 elements"),
     "no group": ({"groups": 0}, "groups must divide"),
     "groups that do not fit": ({"groups": 3}, "groups must divide"),
     "runs that do not fit": ({"run": 4}, "run must divide"),
@@ -168,8 +226,8 @@ def test_tangents_of_the_weights(backend):
         (weight, weight, None, "given together"),
         (weight, None, weight, "given together"),
         (None, weight, weight, "without weight"),
-        (weight, torch.ones(5), weight, "tangent_weight must be contiguous with 6"),
-        (weight, weight, torch.ones(5), "tangent_bias must be contiguous with 6"),
+        (weight, torch.ones(5), weight, "tangent_weight must have 6 elements"),
+        (weight, weight, torch.ones(5), "tangent_bias must have 6 elements"),
     ]:
         with pytest.raises(RuntimeError, match=words):
             NORMALISATION_DOUBLE_BACKWARD(

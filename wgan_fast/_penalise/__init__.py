@@ -15,7 +15,7 @@ from .chunks import Arguments, Evaluated, in_slices, slice_arguments, slices_of
 from .cost import cost_of
 from .critic import check_critic, input_gradients, module_of
 from .double_backward_errors import BY_DIFFERENCES
-from .engines import engines_of, without_reducer
+from .engines import engines_of
 from .finite_differences import penalty_by_differences
 from .options import Options, Term
 from .points import Points, requiring_gradients
@@ -94,7 +94,8 @@ def penalise(
             arguments = slice_arguments(arguments, rows, batch, shared)
         if x.shape[0] == count:
             return at(x, critic, arguments)
-        with watched(without_reducer(critic) if again else critic, module, x) as called:
+        reducers = engines.without_reducers() if again else _NOTHING
+        with reducers, watched(critic, module, x) as called:
             return at(x, called, arguments)
 
     if options.chunk_size is None or options.chunk_size >= count:

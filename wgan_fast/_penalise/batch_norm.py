@@ -75,7 +75,8 @@ class _Watch(AbstractContextManager[None]):
             if layer in compiled:  # where a hook may not run, or be compiled along
                 self._called.add(layer)
             else:
-                note = functools.partial(_note, self._called)
+                # What is called may be a replica of the layer, which nn.DataParallel has made.
+                note = functools.partial(_note, self._called, layer)
                 self._hooks.append(layer.register_forward_pre_hook(note))
 
     def __exit__(self, error: Any, *_: Any) -> None:
@@ -97,7 +98,7 @@ class _Watch(AbstractContextManager[None]):
             )
 
 
-def _note(called: set[torch.nn.Module], layer: torch.nn.Module, _: Any) -> None:
+def _note(called: set[torch.nn.Module], layer: torch.nn.Module, *_: Any) -> None:
     called.add(layer)
 
 

@@ -79,8 +79,6 @@ def check_alike(tensor: Tensor, name: str, like: Tensor, like_name: str) -> None
 
 
 def check_chunk_size(chunk_size: Any) -> None:
-    if chunk_size is None:
-        return
     if isinstance(chunk_size, bool) or not isinstance(chunk_size, int):
         raise TypeError(f"chunk_size must be an integer or None, but it is {describe(chunk_size)}")
     if chunk_size < 1:
@@ -191,16 +189,16 @@ def check_shared_arguments(shared: Any, args: Any, kwargs: Any) -> None:
             )
 
 
-def check_subset(subset: Any, reduction: str) -> None:
-    if subset is None:
-        return
-    if not 0 < check_number(subset, "subset") <= 1:
+def check_subset(subset: Any, reduction: str) -> float:
+    share = check_number(subset, "subset")
+    if not 0 < share <= 1:
         raise ValueError(f"subset must be a share of the batch, in (0, 1], but it is {subset}")
     if reduction == "max":
         raise ValueError(
             f"subset must be None for a maximum, but it is {subset}: the maximum of a part of the "
             "batch is too small, and no rescaling mends it"
         )
+    return share
 
 
 def check_subset_of_process(subset: float, batch: int) -> None:

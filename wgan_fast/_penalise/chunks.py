@@ -31,10 +31,10 @@ Rows = slice | Tensor
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def slices_of(batch: int, chunk_size: int | None) -> list[slice]:
+def slices_of(batch: int, chunk_size: int) -> list[slice]:
     """The batch cut into pieces of ``chunk_size`` samples; the last may be shorter."""
-    size = batch if chunk_size is None else min(chunk_size, batch)
-    return [slice(start, min(start + size, batch)) for start in range(0, batch, size)]
+    starts = range(0, batch, chunk_size)
+    return [slice(start, min(start + chunk_size, batch)) for start in starts]
 
 
 def part_of(tensor: Tensor, rows: Rows) -> Tensor:
@@ -137,7 +137,7 @@ def in_slices(
         with_leaves = functools.partial(evaluate, arguments=arguments)
         results = summed(pieces, with_leaves, originals, module, sample, engines)
     if results is None:
-        engines.check_recomputing()
+        engines.check_recomputing(critic)
     if not together and torch.is_grad_enabled() and not _sliced.has(critic, module):
         # At its first call, a critic may be built, and is looked at: not in a checkpoint, in which
         # everything happens a second time.
@@ -252,7 +252,7 @@ class _WithGradients(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        gradients = [grad.to(part.dtype) * part for part in ctx.saved_tensors]
+        gradients = [grad.to(part.device, part.dtype) * part for part in ctx.saved_tensors]
         if torch.is_grad_enabled():
             pairs = zip(gradients, ctx.owners, strict=True)
             gradients = [Once.apply(part, owner, _WHY_ONCE) for part, owner in pairs]

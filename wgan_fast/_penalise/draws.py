@@ -100,7 +100,8 @@ def draw_subset(
     if first_sample is not None:
         checks.check_subset_of_process(subset, batch)
         start = torch.rand((), generator=generator, dtype=torch.float64, device=device).cpu()
-        index = torch.arange(first_sample, first_sample + batch + 1, dtype=torch.float64)
+        last = first_sample + batch
+        index = torch.arange(first_sample, last + 1, dtype=torch.float64, device="cpu")
         return (index * subset + start).floor().diff().nonzero().flatten()
     count = size_of_subset(subset, batch)
     return torch.randperm(batch, generator=generator, device=device)[:count].sort().values.cpu()

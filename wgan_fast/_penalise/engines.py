@@ -8,10 +8,9 @@ backward pass goes there, too, with no gradient at all, and sets off the hooks t
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import TorchFunctionMode
 
-from .._per_critic import module_behind
+from .._per_critic import behind_partials, modules_behind
 from .._torch_internals import function_of, has_hooks
 from ..second_order._graph import leaves_of, nodes_of
 from ..second_order.context import NoticingHooks
@@ -84,12 +83,32 @@ class Engines:
         if self._sharded:
             self.ends = list(scores)
 
-    def check_recomputing(self) -> None:
-        """Nothing of a sharded critic can be computed again in the backward pass.
+    @contextmanager
+    def without_reducers(self) -> Iterator[None]:
+        """A context for a call of the critic in the backward pass: for DistributedDataParallel it
+        would be the beginning of the next iteration, so the modules in it are called instead."""
+        for wrapper in self._replicated:
+            wrapper.forward = wrapper.module.__call__
+        try:
+            yield
+        finally:
+            for wrapper in self._replicated:
+                del wrapper.forward
+
+    def check_recomputing(self, critic: Callable[..., Any]) -> None:
+        """Nothing of a sharded critic can be computed again in the backward pass, and no method of
+        DistributedDataParallel.
 
         Raises:
             ValueError: if that was asked for.
         """
+        called = behind_partials(critic)
+        if isinstance(getattr(called, "__self__", None), DistributedDataParallel):
+            raise ValueError(
+                f"critic must be the DistributedDataParallel itself, but it is its method "
+                f'{called.__name__}: with chunk_size and reduction="none" or "max" it would be '
+                "called in the backward pass, as the beginning of the next iteration"
+            )
         if self._sharded and torch.is_grad_enabled():
             raise ValueError(
                 "chunk_size must be None for a critic that is sharded by fully_shard, with "
@@ -119,14 +138,13 @@ def engines_of(
         return NO_ENGINES
     # What was not imported is not in use.
     fsdp_module = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", ())
-    module = module_behind(critic, module)
-    if module is None:
-        return Engines(unknown=bool(fsdp_module))
-    modules = list(module.modules())
-    replicated = [part for part in modules if isinstance(part, DistributedDataParallel)]
-    sharded = [part for part in modules if isinstance(part, fsdp_module)]
+    seen = modules_behind(critic, module)
+    parts = dict.fromkeys(part for each in seen for part in each.modules())
+    replicated = [part for part in parts if isinstance(part, DistributedDataParallel)]
+    sharded = [part for part in parts if isinstance(part, fsdp_module)]
     if not replicated and not sharded:
-        return NO_ENGINES
+        # A function may call more than can be seen.
+        return NO_ENGINES if module is not None else Engines(unknown=bool(fsdp_module))
     if create_graph and any(part.static_graph for part in replicated):
         raise ValueError(
             "critic must not be DistributedDataParallel with static_graph=True: PyTorch would not "
@@ -204,23 +222,3 @@ def _functions_of_fsdp(scores: Tensor) -> Iterator[Any]:
 
 def _is_of_fsdp(kind: type) -> bool:
     return kind.__module__.startswith("torch.distributed.fsdp.")
-
-
-def without_reducer(critic: Callable[..., Any]) -> Callable[..., Any]:
-    """The critic without its wrapper for distributed training, if it is one, or a method or a
-    partial of one.
-
-    For DistributedDataParallel, a call of the critic in the backward pass would be the beginning of
-    the next iteration.
-    """
-    if isinstance(critic, DistributedDataParallel):
-        return critic.module
-    if isinstance(critic, functools.partial):
-        inner = without_reducer(critic.func)
-        partial = functools.partial(inner, *critic.args, **critic.keywords)
-        alike = getattr(critic, "calling", None)  # of several tensors, which it takes apart
-        return partial if alike is None else alike(partial)
-    owner = getattr(critic, "__self__", None)
-    if isinstance(owner, DistributedDataParallel):
-        return getattr(owner.module, getattr(critic, "__name__", "forward"))
-    return critic

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from .. import ops
 from .._tracing import can_look
+from ..ops._layout import per_sample
 from .agreement import check_agreement
 from .chunks import Once
 from .critic import check_scores, input_gradients
@@ -86,7 +87,7 @@ def penalty_by_differences(
     computed_in = _dtype_of_layers(points)
     step = settings.step or STEPS[computed_in]
     reach = step * _norms(points, backend).clamp_min(1)
-    move = slopes * _per_sample(reach / weights.masked_fill(weights == 0, 1), slopes)
+    move = slopes * per_sample(reach / weights.masked_fill(weights == 0, 1), slopes)
 
     def scores_at(x: Tensor) -> Tensor:
         begin.restore()
@@ -124,10 +125,6 @@ def _dtype_of_layers(points: Tensor) -> torch.dtype:
 
 def _norms(x: Tensor, backend: str) -> Tensor:
     return ops.norm_penalty(x, backend=backend)[1]
-
-
-def _per_sample(values: Tensor, x: Tensor) -> Tensor:
-    return values.reshape(-1, *(1,) * (x.dim() - 1))
 
 
 class _WithGradientOf(torch.autograd.Function):

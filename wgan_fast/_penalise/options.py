@@ -21,9 +21,9 @@ class Term:
     power: float = 2.0
 
     def __post_init__(self) -> None:
-        checks.check_number(self.target, "target")
+        self.target = checks.check_number(self.target, "target")
         checks.check_bool(self.one_sided, "one_sided")
-        checks.check_number(self.power, "power", least=1.0)
+        self.power = checks.check_number(self.power, "power", least=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,12 @@ class FiniteDifference:
     step: float | None = None
 
     def __post_init__(self) -> None:
-        if self.step is not None and checks.check_number(self.step, "step") == 0:
+        if self.step is None:
+            return
+        step = checks.check_number(self.step, "step")
+        if step == 0:
             raise ValueError("step must be above 0, but it is 0")
+        object.__setattr__(self, "step", step)  # the way to do so where all is frozen
 
 
 #: How the penalty's gradient is computed.
@@ -133,7 +137,7 @@ class Options:
         if self.norm is not _EUCLIDEAN:
             checks.check_norm(self.norm, self.backend)
         if self.subset is not None:
-            checks.check_subset(self.subset, self.reduction)
+            self.subset = checks.check_subset(self.subset, self.reduction)
         if self.generator is not None:
             checks.check_generator(self.generator)
         if self.first_sample is not None:

@@ -51,28 +51,60 @@ def check_pair(real: Tensor, fake: Tensor) -> None:
     """``fake`` must be like ``real``."""
     check_samples(real, "real")
     check_samples(fake, "fake")
-    if real.shape != fake.shape or real.dtype != fake.dtype or real.device != fake.device:
+    check_same(real, "real", fake, "fake")
+
+
+def check_same(a: Tensor, a_name: str, b: Tensor, b_name: str) -> None:
+    """Two tensors must have the same shape, dtype and device."""
+    if a.shape != b.shape:
         raise RuntimeError(
-            "real and fake must have the same shape, dtype, device and inner strides"
+            f"{a_name} and {b_name} must have the same shape, but they have {list(a.shape)} and "
+            f"{list(b.shape)}"
+        )
+    if a.dtype != b.dtype:
+        raise RuntimeError(
+            f"{a_name} and {b_name} must have the same dtype, but they have {a.dtype} and "
+            f"{b.dtype}; convert one of them"
+        )
+    if a.device != b.device:
+        raise RuntimeError(
+            f"{a_name} and {b_name} must be on the same device, but they are on {a.device} and "
+            f"{b.device}; move one of them"
         )
 
 
 def check_vector(values: Tensor, name: str, x: Tensor, size: int) -> None:
     """``values`` must be ``size`` numbers of the compute dtype, beside the samples ``x``."""
-    if values.numel() != size or not values.is_contiguous():
+    if values.numel() != size:
         raise RuntimeError(
-            f"{name} must be contiguous with {size} elements, but it has {values.numel()}"
+            f"{name} must have {size} elements, but its shape is {list(values.shape)}"
+        )
+    if not values.is_contiguous():
+        raise RuntimeError(
+            f"{name} must be contiguous, but its strides are {list(values.stride())}; call "
+            f"{name}.contiguous()"
         )
     dtype = compute_dtype(x.dtype)
     if values.dtype != dtype:
-        raise RuntimeError(f"{name} must be {dtype}, but it is {values.dtype}")
+        raise RuntimeError(
+            f"{name} must be {dtype}, but it is {values.dtype}; convert it with {name}.to({dtype})"
+        )
     if values.device != x.device:
-        raise RuntimeError(f"{name} is on another device than the samples")
+        raise RuntimeError(
+            f"{name} must be on the device of the samples, {x.device}, but it is on "
+            f"{values.device}; move it with {name}.to('{x.device}')"
+        )
 
 
 def check_seed(seed: Tensor, x: Tensor) -> None:
     """``seed`` must be one int64 number, on the CPU or beside the samples ``x``."""
     if seed.numel() != 1 or seed.dtype != torch.int64:
-        raise RuntimeError("seed must be one int64 number")
+        raise RuntimeError(
+            "seed must be one int64 number, such as torch.randint(2**63 - 1, ()), but it is "
+            f"{describe(seed)}"
+        )
     if seed.device.type != "cpu" and seed.device != x.device:
-        raise RuntimeError("seed must be on the CPU or on the device of the samples")
+        raise RuntimeError(
+            f"seed must be on the CPU or on the device of the samples, {x.device}, but it is on "
+            f"{seed.device}; move it with seed.cpu()"
+        )

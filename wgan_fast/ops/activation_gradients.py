@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .._arguments import check_choice, check_dense, describe
 from ._activations import ACTIVATIONS, Derivatives
-from ._checks import check_dtype
+from ._checks import check_dtype, check_same
 from ._layout import (
     as_one_piece,
     compute_dtype,
@@ -114,9 +114,12 @@ def _check_alike(x: Tensor, **others: Tensor) -> None:
     if not is_one_piece(x):
         raise RuntimeError("x must be one dense piece of memory; call .contiguous() on it")
     for name, other in others.items():
-        alike = x.shape == other.shape and x.dtype == other.dtype and x.device == other.device
-        if not alike or not lies_like(x, other):
-            raise RuntimeError(f"x and {name} must have the same shape, dtype, device and strides")
+        check_same(x, "x", other, name)
+        if not lies_like(x, other):
+            raise RuntimeError(
+                f"x and {name} must have the same strides, but they have {list(x.stride())} and "
+                f"{list(other.stride())}; call .contiguous() on both"
+            )
 
 
 def _check_activation(activation: str, parameters: Sequence[float]) -> None:

@@ -95,7 +95,7 @@ def _slope_in_epsilon(grad: Tensor, real: Tensor, fake: Tensor) -> Tensor:
     """How each sample's mixing factor changes the result in the direction of ``grad``: ``[B]``."""
     dtype = compute_dtype(grad.dtype)
     change = grad.to(dtype) * (real.to(dtype) - fake.to(dtype))
-    return change.reshape(grad.shape[0], -1).sum(1)
+    return change.flatten(1).sum(1) if change.dim() > 1 else change
 
 
 class _Interpolate(torch.autograd.Function):

@@ -61,9 +61,10 @@ def norm_penalty(
     Gradients: of penalty and norms with respect to gradients, to any order; zero where the norm is.
 
     Numerics: the CPU kernels and "reference" sum squares in float64, in an order that does not
-    depend on the number of threads; float64 rows are rescaled when their squares leave its range.
-    "pytorch" sums them in the dtype of the norms. A norm that does not fit in float32 is infinite.
-    NaN and infinity come through.
+    depend on the number of threads. The CUDA kernels sum in float32 (float64 for float64), in an
+    order that follows from shape, alignment and the GPU. All of them rescale rows whose squares
+    leave the range of what they sum in. "pytorch" sums in the dtype of the norms, and rescales
+    nothing. A norm that does not fit in float32 is infinite. NaN and infinity come through.
 
     Source: arXiv 1704.00028, equation 3; one-sided: arXiv 1709.08894; power: arXiv 1712.01026.
 

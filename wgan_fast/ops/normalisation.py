@@ -31,7 +31,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._checks import check_samples, check_vector
+from .._torch_internals import forward_mode_active
+from ._checks import check_same, check_samples, check_vector
 from ._layout import compute_dtype
 from ._op import Op
 
@@ -78,11 +79,7 @@ class _Given(NamedTuple):
             check_vector(self.weight, "weight", x, self.weights)
 
     def check_like(self, other: Tensor, name: str) -> None:
-        x = self.x
-        if other.shape != x.shape or other.dtype != x.dtype or other.device != x.device:
-            raise RuntimeError(
-                f"x and {name} must have the same shape, dtype, device and inner strides"
-            )
+        check_same(self.x, "x", other, name)
         if not other.is_contiguous():
             raise RuntimeError(f"{name} must be contiguous")
 
@@ -156,7 +153,8 @@ class _Rows:
         if mean is not None:
             row_mean = self._mean(rows)
             rows = rows - (self._per_row(mean.detach()) + row_mean - row_mean.detach())
-        if x.requires_grad and torch.is_grad_enabled():
+        # In forward mode, nothing says whether x has a tangent: requires_grad does not.
+        if forward_mode_active() or (x.requires_grad and torch.is_grad_enabled()):
             variance = self._mean(rows.square())
             self.rstd = (self.rstd.pow(-2) + variance - variance.detach()).rsqrt()
         self.normalised = rows * self.rstd
