@@ -171,28 +171,24 @@ def left_to_eager_mode(function: Callable[..., Any], why: str) -> Callable[..., 
     return left
 
 
-_find("compiler._is_exporting_flag")
+# Before, Dynamo takes torch.compiler.is_exporting() for true in whatever it compiles; and its
+# setting to record gradients is there, but it stops at what a penalty does.
+_DYNAMO_TELLS = torch.__version__ >= "2.13"
 
 
 def is_exporting() -> bool:
-    """Whether ``torch.export`` records this call.
-
-    Before PyTorch 2.13, Dynamo takes ``torch.compiler.is_exporting()`` for true in whatever it
-    compiles; what that function returns is this flag.
-    """
-    flag = getattr(torch.compiler, "_is_exporting_flag", None)
-    return torch.compiler.is_exporting() if flag is None else flag
-
-
-#: Before, the setting is there, and Dynamo stops at what a penalty does.
-_DYNAMO_CAN_DIFFERENTIATE = torch.__version__ >= "2.13"
+    """Whether ``torch.export`` records this call; False where Dynamo cannot tell, which compiles it
+    for export or for good."""
+    if not torch.compiler.is_exporting():
+        return False
+    return _DYNAMO_TELLS or not torch.compiler.is_dynamo_compiling()
 
 
 def dynamo_differentiates() -> bool:
     """Whether Dynamo, which is tracing this, records ``torch.autograd.grad`` as well: a setting,
     from PyTorch 2.13 on."""
     setting = getattr(torch._dynamo.config, "trace_autograd_ops", False)
-    return _DYNAMO_CAN_DIFFERENTIATE and setting
+    return _DYNAMO_TELLS and setting
 
 
 def in_compiled_backward() -> bool:

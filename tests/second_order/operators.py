@@ -6,13 +6,16 @@ import torch
 from benchmarks.problems.operator_problem import IMPOSSIBLE
 from benchmarks.problems.operators import CASES
 
+#: Where ``F.grid_sample`` is called.
+samples_grids = pytest.mark.skipif(
+    not hasattr(torch._C._functions, "GridSampler2DBackwardBackward0"),
+    reason=f"PyTorch {torch.__version__} has no double backward of grid_sample",
+)
+
 
 def _param(case):
-    is_missing = case.name.startswith("grid_sample") and not hasattr(
-        torch._C._functions, "GridSampler2DBackwardBackward0"
-    )
-    reason = f"PyTorch {torch.__version__} has no double backward of it"
-    return pytest.param(case, id=case.name, marks=pytest.mark.skipif(is_missing, reason=reason))
+    marks = [samples_grids] if case.name.startswith("grid_sample") else []
+    return pytest.param(case, id=case.name, marks=marks)
 
 
 every_operator = pytest.mark.parametrize("case", [_param(case) for case in CASES])

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.second_order.operators import samples_grids
 from tests.second_order.steps import BATCH, Kind, assert_kind
 
 IMAGE = (3, 5, 5)
@@ -191,6 +192,12 @@ KINDS = {
 
 
 @pytest.mark.parametrize("gain", [1.0, 0.0], ids=["", "silent"])
-@pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, id=name, marks=[samples_grids] if kind.function is sampled else [])
+        for name, kind in KINDS.items()
+    ],
+)
 def test_samples_apart(kind, gain):
     assert_kind(kind, gain)
