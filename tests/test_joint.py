@@ -32,6 +32,7 @@ from wgan_fast import (
     wgan_div_penalty,
 )
 from wgan_fast._penalise.critic import module_of
+from wgan_fast._penalise.engines import _looked_up_anew
 from wgan_fast._penalise.joint import Form, JointCritic, entries_of, joint
 from wgan_fast._per_critic import memory_of
 from wgan_fast.second_order import without_thresholds
@@ -120,6 +121,7 @@ def test_arguments_of_a_partial_stay_where_they_are():
     for critic_kwargs, size in [({}, 3), ({"scale": 2.0, "shift": 1.0}, 9)]:
         penalty = r1_penalty(partial, real, gamma=2.0, critic_kwargs=critic_kwargs)
         assert penalty.item() == pytest.approx(size)
+    assert _looked_up_anew(around(partial)).keywords == {"scale": 1.0}
 
 
 def test_batch_normalisation_is_named_where_the_penalty_is_called():

@@ -399,7 +399,7 @@ def test_a_penalty_that_is_not_due_at_every_step_any_more(kind):
     loss = replayed(losses[kind])
     check(critic, loss, X, graphs=1)
     lazily.every = r1.every = 2
-    with pytest.raises(RuntimeError, match="every 2th step only"):
+    with pytest.raises(RuntimeError, match="is due at some steps only"):
         loss(X)
 
 

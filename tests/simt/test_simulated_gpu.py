@@ -42,7 +42,7 @@ def test_empty_batches_launch_nothing() -> None:
 
 
 def test_unknown_type() -> None:
-    with pytest.raises(RuntimeError, match=r"must be float64, .* but it is Long"):
+    with pytest.raises(RuntimeError, match=r"must be float64, .* but it is torch.int64"):
         SimulatedGpu().interpolate(torch.ones(2, 3).long(), torch.ones(2, 3).long(), torch.ones(2))
 
 

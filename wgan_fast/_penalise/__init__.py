@@ -94,8 +94,9 @@ def penalise(
             arguments = slice_arguments(arguments, rows, batch, shared)
         if x.shape[0] == count:
             return at(x, critic, arguments)
-        reducers = engines.without_reducers() if again else _NOTHING
-        with reducers, watched(critic, module, x) as called:
+        usual = contextlib.nullcontext(critic)
+        own = engines.without_reducers(critic) if again else usual
+        with own as to_call, watched(to_call, module, x) as called:
             return at(x, called, arguments)
 
     if options.chunk_size is None or options.chunk_size >= count:

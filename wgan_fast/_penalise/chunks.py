@@ -137,7 +137,7 @@ def in_slices(
         with_leaves = functools.partial(evaluate, arguments=arguments)
         results = summed(pieces, with_leaves, originals, module, sample, engines)
     if results is None:
-        engines.check_recomputing(critic)
+        engines.check_recomputing()
     if not together and torch.is_grad_enabled() and not _sliced.has(critic, module):
         # At its first call, a critic may be built, and is looked at: not in a checkpoint, in which
         # everything happens a second time.

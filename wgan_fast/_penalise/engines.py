@@ -8,6 +8,7 @@ backward pass goes there, too, with no gradient at all, and sets off the hooks t
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import TorchFunctionMode
 
-from .._per_critic import behind_partials, modules_behind
+from .._per_critic import modules_behind
 from .._torch_internals import function_of, has_hooks
 from ..second_order._graph import leaves_of, nodes_of
 from ..second_order.context import NoticingHooks
@@ -84,31 +85,23 @@ class Engines:
             self.ends = list(scores)
 
     @contextmanager
-    def without_reducers(self) -> Iterator[None]:
-        """A context for a call of the critic in the backward pass: for DistributedDataParallel it
-        would be the beginning of the next iteration, so the modules in it are called instead."""
+    def without_reducers(self, critic: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+        """A context with the critic, to be called in the backward pass: for DistributedDataParallel
+        that would be the beginning of the next iteration, so the modules in it are called."""
         for wrapper in self._replicated:
             wrapper.forward = wrapper.module.__call__
         try:
-            yield
+            yield _looked_up_anew(critic)
         finally:
             for wrapper in self._replicated:
                 del wrapper.forward
 
-    def check_recomputing(self, critic: Callable[..., Any]) -> None:
-        """Nothing of a sharded critic can be computed again in the backward pass, and no method of
-        DistributedDataParallel.
+    def check_recomputing(self) -> None:
+        """Nothing of a sharded critic can be computed again in the backward pass.
 
         Raises:
             ValueError: if that was asked for.
         """
-        called = behind_partials(critic)
-        if isinstance(getattr(called, "__self__", None), DistributedDataParallel):
-            raise ValueError(
-                f"critic must be the DistributedDataParallel itself, but it is its method "
-                f'{called.__name__}: with chunk_size and reduction="none" or "max" it would be '
-                "called in the backward pass, as the beginning of the next iteration"
-            )
         if self._sharded and torch.is_grad_enabled():
             raise ValueError(
                 "chunk_size must be None for a critic that is sharded by fully_shard, with "
@@ -222,3 +215,16 @@ def _functions_of_fsdp(scores: Tensor) -> Iterator[Any]:
 
 def _is_of_fsdp(kind: type) -> bool:
     return kind.__module__.startswith("torch.distributed.fsdp.")
+
+
+def _looked_up_anew(critic: Callable[..., Any]) -> Callable[..., Any]:
+    """The critic; where it is a method of DistributedDataParallel, or a partial of one, the method
+    that this has now."""
+    if isinstance(critic, functools.partial):
+        partial = functools.partial(_looked_up_anew(critic.func), *critic.args, **critic.keywords)
+        alike = getattr(critic, "calling", None)  # of several tensors, which it takes apart
+        return partial if alike is None else alike(partial)
+    owner = getattr(critic, "__self__", None)
+    if isinstance(owner, DistributedDataParallel):
+        return getattr(owner, getattr(critic, "__name__", "forward"))
+    return critic

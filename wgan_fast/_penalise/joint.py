@@ -143,6 +143,10 @@ class JointCritic(functools.partial):
         self.form = form
         return self
 
+    def calling(self, critic: Callable[..., Any]) -> JointCritic:
+        """The same of another critic."""
+        return JointCritic(critic, self.form)
+
     def __call__(self, points: Tensor, *args: Any, **kwargs: Any) -> Any:
         parts = self.form.apart(points)
         return self.func(*self.args, parts, *args, **{**self.keywords, **kwargs})
