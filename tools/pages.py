@@ -13,7 +13,11 @@ CUDA_PAGE = Path(__file__).parents[1] / "docs" / "cuda.md"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], column: str = "---") -> str:
-    """A Markdown table; ``column`` is the rule under every column but the first."""
+    """A Markdown table, or nothing if there are no rows; ``column`` is the rule under every column
+    but the first."""
+    rows = list(rows)
+    if not rows:
+        return ""
     lines = [header, ["---", *[column] * (len(header) - 1)], *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 

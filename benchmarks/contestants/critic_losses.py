@@ -25,7 +25,7 @@ from .textbook import gradient_penalty
 #: The same as of a penalty: ``loss(critic, real, fake, epsilon, args)``.
 Loss = Penalty
 
-#: The client's usual code, which shares the forward pass and has one backward pass.
+#: The usual code, which shares the forward pass and has one backward pass.
 USUAL = "usual"
 #: A loss of the scores, and beside it calls of the library's penalties, which call the critic, too.
 SEPARATE = "wgan_fast, separate calls"

@@ -7,7 +7,7 @@ from pathlib import Path
 from tools import pages
 
 from ..contestants import CAPTURED
-from ..suites import penalty
+from ..suites import overhead, penalty
 from . import tables
 from .results import (
     OURS,
@@ -26,14 +26,6 @@ RESULTS = HERE / "results"
 REPORT = HERE / "REPORT.md"
 README = HERE.parent / "README.md"
 
-#: Since when times are taken as ``timing.py`` takes them now, and what was otherwise before.
-METHOD_SINCE = "2026-11-25T15:08"
-OLDER_METHOD = (
-    "before 2026-11-25 every round took the contestants in the same order, shifted by one, so that "
-    "whoever followed the textbook could lose up to 6 %; the threads of one contestant got 3 ms to "
-    "come to rest, where they take 5; and short calls were measured for 2 ms, not for 10"
-)
-
 #: What the names of critics begin with that have attention or recurrent layers.
 SEQUENCES = ("attention", "LSTM", "GRU")
 
@@ -48,6 +40,7 @@ QUOTED = [
     ("step", "DCGAN 64x64, batch 64, critic step"),
     ("step", "DCGAN 64x64, batch 16, training iteration"),
 ]
+QUOTED_SUITES = {"penalty", "step", "steps", "overhead"}
 
 
 def machines() -> dict[str, list[Row]]:
@@ -65,7 +58,7 @@ def report(found: dict[str, list[Row]]) -> str:
 def section(name: str, rows: list[Row]) -> str:
     """One machine: for each title a picture and a table."""
     notes = RESULTS / name / "notes.md"  # by hand: what holds back where a goal is missed
-    parts = [f"## {machine(rows)}", *filter(None, [older_method(rows)]), _facts(rows)]
+    parts = [f"## {machine(rows)}", _facts(rows)]
     for title, picture, text in [
         ("In short", "", tables.in_short(rows)),
         ("Goals", "", tables.goals(rows)),
@@ -91,16 +84,6 @@ def section(name: str, rows: list[Row]) -> str:
     return "\n\n".join(parts)
 
 
-def older_method(rows: list[Row]) -> str:
-    """Says so of a machine, or of its suites, that was measured by an older method."""
-    older = [row["measured"] < METHOD_SINCE for row in rows]
-    if not any(older):
-        return ""
-    suites = dict.fromkeys(row["suite"] for row, old in zip(rows, older, strict=True) if old)
-    what = "" if all(older) else f" ({', '.join(suites)})"
-    return f"**Measured by an older method**{what}: {OLDER_METHOD}."
-
-
 def machine(rows: list[Row]) -> str:
     row = rows[0]
     return row["device"] if row["device"] != "cpu" else f"{row['processor']}, {row['cores']} cores"
@@ -116,18 +99,25 @@ def _facts(rows: list[Row]) -> str:
     return (
         f"{_commits(rows)}{_counted(rows)}; torch {row['torch']}, "
         f"jax {row['jax']}, Python {row['python']}; {threads}; kernels in "
-        f"{row['instruction_set']}. It copies {row['copy_gb_per_s']:.1f} GB/s (read and written) "
-        f"and multiplies matrices at up to {row['matmul_gflops']:.0f} GFLOP/s in float32."
+        f"{row['instruction_set']}. The machine copies {row['copy_gb_per_s']:.1f} GB/s (read and "
+        f"written) and multiplies matrices at up to {row['matmul_gflops']:.0f} GFLOP/s in float32."
     )
 
 
 def _commits(rows: list[Row]) -> str:
     """What was measured, and when; each suite by itself if they were measured apart."""
-    told = {row["suite"]: (row["commit"], row["measured"][:10]) for row in reversed(rows)}
-    if len(set(told.values())) == 1:
-        return "Commit {}, {}".format(*next(iter(told.values())))
-    suites = {at: [s for s in reversed(told) if told[s] == at] for at in reversed(told.values())}
-    return "; ".join(f"{', '.join(each)}: commit {c}, {day}" for (c, day), each in suites.items())
+    told: dict[str, list[str]] = {}
+    for row in rows:
+        at = f"commit {row['commit']}, {row['measured'][:10]}"
+        if at not in told.setdefault(row["suite"], []):
+            told[row["suite"]].append(at)
+    suites: dict[str, list[str]] = {}
+    for suite, found in told.items():
+        suites.setdefault(" and ".join(found), []).append(suite)
+    if len(suites) == 1:
+        return f"Measured at {next(iter(suites))}"
+    parts = (f"{', '.join(each)}: {found}" for found, each in suites.items())
+    return f"Measured apart: {'; '.join(parts)}"
 
 
 def _counted(rows: list[Row]) -> str:
@@ -137,8 +127,9 @@ def _counted(rows: list[Row]) -> str:
 
 
 def latest(found: dict[str, list[Row]]) -> list[Row]:
-    """The rows of the machine that was measured last."""
-    return max(found.values(), key=lambda rows: max(row["measured"] for row in rows))
+    """The rows of the machine that was measured last, of those that have what the README quotes."""
+    whole = [rows for rows in found.values() if {row["suite"] for row in rows} >= QUOTED_SUITES]
+    return max(whole, key=lambda rows: max(row["measured"] for row in rows), default=[])
 
 
 def expectations(found: dict[str, list[Row]]) -> str:
@@ -148,6 +139,10 @@ def expectations(found: dict[str, list[Row]]) -> str:
     smooth = {problem.name for problem in (*penalty.ANCHORS, *penalty.OTHERS) if problem.smooth}
     sequences = [row for row in penalties if row["critic"].startswith(SEQUENCES)]
     others = [row for row in penalties if row["critic"] in smooth and row not in sequences]
+    normalised = {problem.name for problem in overhead.NORMALISED}
+    small = [row for row in where(ours, suite="overhead") if row["critic"] not in normalised]
+    small += where(penalties, critic=penalty.TINY.name)
+    others += [row for row in where(ours, suite="overhead") if row["critic"] in normalised]
     linear = [row for row in penalties if row["critic"] not in {*smooth, penalty.TINY.name}]
     steps = where(ours, suite="steps", smooth=False)
     shared = [row for row in steps if row["phase"] in ("R1", "R1+R2")]
@@ -155,24 +150,24 @@ def expectations(found: dict[str, list[Row]]) -> str:
     captured = "[`captured`](docs/captured.md)"
     lines = [
         (
-            "of ReLU, LeakyReLU, max pooling",
+            "with ReLU, LeakyReLU, max pooling",
             f"the penalty {_range(linear)}, a critic step {step}",
         ),
         (
-            "the same, and R1 or R2 of scores that the loss takes as well",
+            "the same, with R1 or R2 at samples that the loss scores, too",
             f"loss and penalties by `critic_loss` {_range(shared)}",
         ),
         (
             "with normalisations or smooth activations",
-            f"the penalty {_range(others)} on a CPU; fewer calls and bytes, for GPUs",
+            f"the penalty {_range(others)} on a CPU, with fewer calls; not timed on a GPU",
         ),
         (
             "with attention or recurrent layers",
-            f"{_range(sequences)}; can be differentiated twice, where PyTorch refuses",
+            f"{_range(sequences)}; works where PyTorch takes a backend without a double backward",
         ),
         (
             "very small",
-            f"{_range(where(ours, suite='overhead'))}; {captured} makes these faster",
+            f"{_range(small)}; {captured} makes these faster",
         ),
     ]
     return pages.table(["your critic", "what to expect"], lines)
@@ -180,18 +175,17 @@ def expectations(found: dict[str, list[Row]]) -> str:
 
 def _range(rows: list[Row]) -> str:
     speedups = [row["speedup"] for row in rows]
-    return f"{min(speedups):.2f} to {max(speedups):.2f} times as fast"
+    ends = dict.fromkeys(f"{end:.2f}" for end in (min(speedups), max(speedups)))
+    return f"{' to '.join(ends)} times as fast"
 
 
 def speed(found: dict[str, list[Row]]) -> str:
     """What the README says about speed: from the machine that was measured last."""
-    if not found:
-        return "Not measured yet: `make bench`, then `python -m benchmarks.report`."
     rows = latest(found)
+    if not rows:
+        return "Not measured yet: `make bench`, then `python -m benchmarks.report`."
     main = timed(main_setting(rows))
-    names = ["textbook", OURS, "torch.compile", "JAX jit"]
-    if where(main, contestant=CAPTURED):  # not in older races
-        names.insert(2, CAPTURED)
+    names = ["textbook", OURS, CAPTURED, "torch.compile", "JAX jit"]
     lines = []
     for suite, name in QUOTED:
         case = by_case(where(main, suite=suite)).get(name)
@@ -207,5 +201,7 @@ def speed(found: dict[str, list[Row]]) -> str:
     header = ["forward and backward", *names, "wgan_fast against the textbook"]
     return (
         f"{pages.numbers(header, lines)}\n\n"
-        f"Medians on {machine(rows)}, float32, with the 95 % interval of the ratio."
+        f"Medians on {machine(rows)}, float32, with the 95 % interval of the ratio. textbook:\n"
+        "the penalty as popular repositories write it in PyTorch; captured: wgan_fast's as one\n"
+        "graph, see below."
     )

@@ -29,7 +29,7 @@ from .results import (
     where,
 )
 
-#: The suites that are told in short: what a client's loop runs, or a part of it.
+#: The suites that are told in short: what a training loop runs, or a part of it.
 SHOWN = ("penalty", "step", "steps", "derivatives")
 
 
@@ -60,11 +60,11 @@ def _against_one(other: str, ratios: dict[str, tuple[float, float, float]]) -> s
     }
     values = sorted(ratio for ratio, _, _ in ratios.values())
     text = (
-        f"against **{other}**: faster in {counts['faster']} of {len(ratios)} cases, as fast within "
-        f"noise in {counts['tie']}, slower in {counts['slower']}; from {values[0]:.2f}x to "
+        f"against **{other}**: faster in {counts['faster']} of {len(ratios)} cases, slower in "
+        f"{counts['slower']}, within noise in {counts['tie']}; ratios from {values[0]:.2f}x to "
         f"{values[-1]:.2f}x."
     )
-    for what, which in (("Slower", "slower"), ("As fast", "tie")):
+    for what, which in (("Slower", "slower"), ("Within noise", "tie")):
         names = [f"{n} ({ratios[n][0]:.2f}x)" for n, found in verdicts.items() if found == which]
         if names:
             text += f" {what}: {'; '.join(names)}."
@@ -199,7 +199,7 @@ def memory(rows: list[Row]) -> str:
             f"{fits}{' (extrapolated)' if beyond else ''}" if curve.axis == "batch" else "",
         ])  # fmt: skip
     header = ["", "contestant", "largest", "peak there", "each one more", "batch that fits 4 GiB"]
-    return "\n\n".join([*parts, pages.numbers(header, lines)])
+    return "\n\n".join(filter(None, [*parts, pages.numbers(header, lines)]))
 
 
 def settings(rows: list[Row]) -> str:
@@ -265,8 +265,8 @@ def drift(rows: list[Row]) -> str:
         return ""
     low, high = reference[0], reference[-1]
     return (
-        f"From {seconds_text(low)} to {seconds_text(high)}, a factor of {high / low:.2f} from the "
-        "fastest case to the slowest."
+        f"The product took from {seconds_text(low)} to {seconds_text(high)} in different cases, a "
+        f"factor of {high / low:.2f}."
     )
 
 

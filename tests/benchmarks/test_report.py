@@ -7,12 +7,13 @@ import re
 
 import pytest
 
+from benchmarks import machine
 from benchmarks.contestants import CAPTURED, REPLAYED, TRACED
 from benchmarks.contestants.critic_losses import CRITIC_LOSSES, USUAL
 from benchmarks.contestants.penalties import PENALTIES, PURE, REFERENCE
 from benchmarks.report import goals, page, tables
 from benchmarks.report.pictures import PICTURES
-from benchmarks.report.results import moved_text, where
+from benchmarks.report.results import main_setting, moved_text, timed, where
 from benchmarks.suites.growth import CHUNKED
 from benchmarks.suites.overhead import WITHOUT_KERNELS
 from tools import pages
@@ -46,11 +47,13 @@ def test_the_readme_is_what_the_generator_makes():
 
 
 def test_the_pictures_of_the_report_exist():
+    """Of each machine those of the suites that were run there."""
     text = page.REPORT.read_text()
-    for name in page.machines():
-        for picture in PICTURES:
-            assert f"results/{name}/{picture}" in text
-            assert (page.RESULTS / name / picture).exists()
+    for name, rows in page.machines().items():
+        for picture, (_, suite) in PICTURES.items():
+            is_there = not suite or bool(timed(where(main_setting(rows), suite=suite)))
+            assert (f"results/{name}/{picture}" in text) == is_there
+            assert (page.RESULTS / name / picture).exists() == is_there
 
 
 def test_the_report_says_who_its_contestants_are():
@@ -286,9 +289,9 @@ def test_losses_and_ties_are_listed():
         *pair("step", "tied", 1.0, noise=0.3),
     ]
     text = tables.in_short(rows)
-    assert "faster in 1 of 3 cases, as fast within noise in 1, slower in 1" in text
+    assert "faster in 1 of 3 cases, slower in 1, within noise in 1" in text
     assert "Slower: lost (0.50x)" in text
-    assert "As fast: tied" in text
+    assert "Within noise: tied" in text
     assert "textbook" in text
 
 
@@ -306,18 +309,22 @@ def test_suites_that_were_measured_apart_say_so():
         return results.row(suite, "x", "textbook", [1.0], commit=commit, measured=f"{day}T10:00:00")
 
     old, older = at("penalty", "abc", "2026-01-02"), at("kernels", "abc", "2026-01-02")
-    assert page._commits([older, old]) == "Commit abc, 2026-01-02"
-    new = at("steps", "def", "2026-02-03")
-    assert page._commits([older, old, new]) == (
-        "kernels, penalty: commit abc, 2026-01-02; steps: commit def, 2026-02-03"
+    assert page._commits([older, old]) == "Measured at commit abc, 2026-01-02"
+    new, newer = at("steps", "def", "2026-02-03"), at("steps", "fed", "2026-02-04")
+    assert page._commits([older, old, new, newer]) == (
+        "Measured apart: kernels, penalty: commit abc, 2026-01-02; "
+        "steps: commit def, 2026-02-03 and commit fed, 2026-02-04"
     )
 
 
-def test_what_an_older_method_measured_says_so():
-    old = results.row("kernels", "x", "textbook", [1.0], measured="2026-11-25T15:07:59+00:00")
-    new = results.row("step", "x", "textbook", [1.0], measured="2026-11-25T15:08:28+00:00")
-    assert page.older_method([new]) == ""
-    assert page.older_method([old, new]).startswith("**Measured by an older method** (kernels): ")
-    assert page.older_method([old]).startswith("**Measured by an older method**: ")
-    for rows in page.machines().values():
-        assert page.older_method(rows) in page.REPORT.read_text()
+def test_the_results_of_a_folder_are_those_of_its_machine():
+    for folder, rows in page.machines().items():
+        measured_on = {
+            machine.as_folder(
+                row["device"]
+                if row["device"] != "cpu"
+                else f"{row['processor']} {row['cores']} cores"
+            )
+            for row in rows
+        }
+        assert measured_on == {folder}
