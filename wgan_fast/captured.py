@@ -79,7 +79,7 @@ class Captured:
         if instance is None or not hasattr(self.eager, "__get__"):
             return self
         if torch.compiler.is_compiling():  # it would give the object methods without graphs
-            return self.eager.__get__(instance, owner)
+            return functools.partial(self.eager, instance)
         bound = methods_of(instance)
         if self not in bound:
             bound[self] = Captured(self.eager.__get__(instance, owner), *self._settings)
