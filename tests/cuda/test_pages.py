@@ -12,7 +12,8 @@ from tools import pages
 
 def test_a_table() -> None:
     assert pages.table(["a", "b"], [(1, 2)]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
-    assert pages.numbers(["a", "b"], []) == "| a | b |\n| --- | ---: |"
+    assert pages.numbers(["a", "b"], [(1, 2)]) == "| a | b |\n| --- | ---: |\n| 1 | 2 |"
+    assert pages.table(["a", "b"], []) == ""
 
 
 def test_write_and_read(tmp_path: Path) -> None:
