@@ -232,3 +232,21 @@ def test_a_gradient_without_a_graph_may_be_right(double_backward, chunk_size):
         penalty = fast_gradient_penalty(critic, *samples(), **given)
         assert penalty.isfinite()
         assert not penalty.requires_grad
+
+
+def test_modules_that_are_new_in_every_call_leave_nothing():
+    """A function may close over them beside a critic that stays."""
+    critic, counts = nn.Linear(2, 1), []
+    for _ in range(3):
+        new = nn.Identity()
+        function = lambda_of(critic, new)
+        memory = _per_critic.memory_of(function, None)
+        assert _per_critic.memory_of(function, None) is memory
+        counts.append(len(_per_critic._memories[id(critic)][1]))
+        del function, new
+        gc.collect()
+    assert counts == [1, 1, 1]
+
+
+def lambda_of(critic, new):
+    return lambda x: critic(new(x))

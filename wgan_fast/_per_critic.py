@@ -41,8 +41,16 @@ def memory_of(critic: Callable[..., Any], module: torch.nn.Module | None) -> Mem
     memories = _memories_for(owner) if found is None else found[1]
     memory = memories.get(code)
     if memory is None:
+        _forget_the_dead(memories)
         memory = memories[code] = {}
     return memory
+
+
+def _forget_the_dead(memories: dict[Any, Memory]) -> None:
+    """A function may close over a module that stays and over others, new in every call."""
+    for known in list(memories):
+        if type(known) is tuple and any(reference() is None for reference in known[1:]):
+            del memories[known]
 
 
 def _memories_for(owner: Any) -> dict[Any, Memory]:

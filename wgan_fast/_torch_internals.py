@@ -171,7 +171,7 @@ def left_to_eager_mode(function: Callable[..., Any], why: str) -> Callable[..., 
     return left
 
 
-# Before, Dynamo takes torch.compiler.is_exporting() for true in whatever it compiles; and its
+# Before 2.13, Dynamo takes torch.compiler.is_exporting() for true in whatever it compiles; and its
 # setting to record gradients is there, but it stops at what a penalty does.
 _DYNAMO_TELLS = torch.__version__ >= "2.13"
 

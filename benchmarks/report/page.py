@@ -40,6 +40,7 @@ QUOTED = [
     ("step", "DCGAN 64x64, batch 64, critic step"),
     ("step", "DCGAN 64x64, batch 16, training iteration"),
 ]
+#: Those, and the suites of which it says what to expect.
 QUOTED_SUITES = {"penalty", "step", "steps", "overhead"}
 
 

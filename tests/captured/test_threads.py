@@ -55,7 +55,10 @@ def nothing_stays():
 def test_an_eager_loss_meanwhile_is_proved(monkeypatch):
     """That its backward pass can be shared; here it cannot, for the biases are overlooked."""
     read = _adding_functions.READERS[F.linear]
-    forgetful = lambda input, weight, bias=None: read(input, weight)  # noqa: E731
+
+    def forgetful(input, weight, bias=None):
+        return read(input, weight)
+
     monkeypatch.setitem(_adding_functions.READERS, F.linear, forgetful)
     critic, (real, fake) = training.mlp().double(), samples((8, 5))
 

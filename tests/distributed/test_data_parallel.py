@@ -6,11 +6,13 @@ from functools import partial
 import pytest
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.comparing import assert_close
 from tests.textbook import textbook_gradient_penalty
 from wgan_fast import critic_loss, fast_gradient_penalty, gradient_norms
+from wgan_fast._penalise.engines import Engines
 
 from .training import (
     BATCH,
@@ -206,3 +208,14 @@ def with_two_modules():
 def test_a_function_of_two_modules(pair):
     results = pair.run(with_two_modules)
     assert_as_in_one_process(results, "piecewise linear", "penalty alone")
+
+
+def test_a_forward_of_the_wrappers_own_is_put_back():
+    for own in ({}, {"forward": lambda x: x}):
+        wrapper = nn.Sequential(nn.Identity())
+        wrapper.module = nn.Identity()
+        vars(wrapper).update(own)
+        with Engines([wrapper]).without_reducers(wrapper) as called:
+            assert called is wrapper
+            assert wrapper.forward == wrapper.module.__call__
+        assert {name: value for name, value in vars(wrapper).items() if name == "forward"} == own

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -88,13 +88,12 @@ class Engines:
     def without_reducers(self, critic: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
         """A context with the critic, to be called in the backward pass: for DistributedDataParallel
         that would be the beginning of the next iteration, so the modules in it are called."""
-        for wrapper in self._replicated:
-            wrapper.forward = wrapper.module.__call__
-        try:
-            yield _looked_up_anew(critic)
-        finally:
+        with ExitStack() as stack:
             for wrapper in self._replicated:
-                del wrapper.forward
+                before = dict(vars(wrapper))  # it may have a forward of its own
+                stack.callback(_set_back, wrapper, "forward", before)
+                wrapper.forward = wrapper.module.__call__
+            yield _looked_up_anew(critic)
 
     def check_recomputing(self) -> None:
         """Nothing of a sharded critic can be computed again in the backward pass.
@@ -215,6 +214,13 @@ def _functions_of_fsdp(scores: Tensor) -> Iterator[Any]:
 
 def _is_of_fsdp(kind: type) -> bool:
     return kind.__module__.startswith("torch.distributed.fsdp.")
+
+
+def _set_back(module: Any, name: str, before: dict[str, Any]) -> None:
+    """One attribute of a module, as it was, or gone as it was."""
+    delattr(module, name)
+    if name in before:
+        setattr(module, name, before[name])
 
 
 def _looked_up_anew(critic: Callable[..., Any]) -> Callable[..., Any]:
